@@ -1,0 +1,319 @@
+package results
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/redis/go-redis/v9"
+
+	"github.com/picharvest/picharvest/tasks"
+)
+
+// Status is what is to be done with a batch.
+type Status string
+
+// The statuses.
+const (
+	Running  Status = "running"
+	Paused   Status = "paused"
+	Stopped  Status = "cancelled"
+	Deleting Status = "deleting"
+)
+
+// Batch describes a batch.
+type Batch struct {
+	Name     string
+	Provider string
+	Shards   int
+	Status   Status
+	// Source is the input that the batch was made from: a path, or "-".
+	Source string
+	// Store is the ID of the picture store, empty until a worker has bound it.
+	Store string
+	// Created is when, by Redis's clock.
+	Created time.Time
+	// Birth tells this batch from a deleted one of the same name.
+	Birth int64
+	Epoch int64
+	// Enqueuing is the number of enqueuers at work.
+	Enqueuing int
+	// Interrupted lists the sources of enqueuers that died before their end.
+	Interrupted []string
+	// Sealed: the input has come to its end.
+	Sealed bool
+}
+
+// Finished reports whether the batch has reached its end, given its counts.
+func (b Batch) Finished(c Counts) bool { return b.Sealed && c.Open() == 0 }
+
+// LeaseTime is how long an enqueuer's lease lasts unless it is renewed.
+const LeaseTime = 15 * time.Second
+
+// Enqueuing is one enqueuer's hold on a batch.
+type Enqueuing struct {
+	db     *DB
+	batch  string
+	lease  string
+	birth  int64
+	epoch  int64
+	shards int
+	// New reports that the batch was created by this call.
+	New    bool
+	Status Status
+}
+
+// Open creates the batch or joins it, with a lease of [LeaseTime] that
+// [Enqueuing.Renew] prolongs. The shards of an existing batch stay as they
+// are. A cancelled batch runs again. Errors: [*ProviderError], [ErrDeleting].
+func (db *DB) Open(ctx context.Context, batch, provider, source string, shards int) (*Enqueuing, error) {
+	// The list of batches comes first: a batch that is not listed is lost.
+	if err := db.rdb.ZAddNX(ctx, db.keys.batches(), redis.Z{Score: float64(time.Now().UnixMilli()), Member: batch}).Err(); err != nil {
+		return nil, err
+	}
+	source = strings.ReplaceAll(source, " ", "_")
+	id := uuid.NewString()
+	reply, err := openScript.Run(ctx, db.rdb, []string{db.keys.batch(batch), db.keys.leases(batch)},
+		provider, shards, source, id, LeaseTime.Milliseconds()).Slice()
+	if err != nil {
+		return nil, err
+	}
+	switch reply[0] {
+	case "provider":
+		return nil, &ProviderError{Batch: batch, Has: fmt.Sprint(reply[1]), Wanted: provider}
+	case "deleting":
+		return nil, fmt.Errorf("batch %q: %w", batch, ErrDeleting)
+	}
+	e := &Enqueuing{
+		db: db, batch: batch, lease: id + " " + source,
+		birth: number(reply[1]), epoch: number(reply[2]), Status: Status(fmt.Sprint(reply[4])),
+		shards: int(number(reply[5])), New: number(reply[6]) == 1,
+	}
+	return e, db.tellShards(ctx, batch, change{e.birth, e.epoch, number(reply[3]), e.shards}, e.Status, provider)
+}
+
+// Shards is the number of shards that the batch was created with.
+func (e *Enqueuing) Shards() int { return e.shards }
+
+// Renew prolongs the lease and returns the batch's status. [ErrNoBatch] says
+// that the batch was deleted.
+func (e *Enqueuing) Renew(ctx context.Context) (Status, error) {
+	st, err := renewScript.Run(ctx, e.db.rdb, e.keys(), e.birth, e.lease, LeaseTime.Milliseconds()).Text()
+	return Status(st), noBatch(e.batch, err)
+}
+
+// Close gives the lease back. reachedEnd says that the whole input was
+// added; without it the batch stays interrupted.
+func (e *Enqueuing) Close(ctx context.Context, reachedEnd bool) error {
+	end := 0
+	if reachedEnd {
+		end = 1
+	}
+	ok, err := closeScript.Run(ctx, e.db.rdb, e.keys(), e.birth, e.lease, end).Int()
+	if err == nil && ok == 0 {
+		return fmt.Errorf("%w: %q was deleted meanwhile", ErrNoBatch, e.batch)
+	}
+	return err
+}
+
+func (e *Enqueuing) keys() []string {
+	return []string{e.db.keys.batch(e.batch), e.db.keys.leases(e.batch)}
+}
+
+// Line is one name of an input with the line it stands on.
+type Line struct {
+	Number int64
+	Name   string
+}
+
+// Added is what adding a line came to.
+type Added struct {
+	Ref tasks.Ref
+	// New: the name was not in the batch. Otherwise State and Line are those
+	// of the record that is there, and Updated when it last changed.
+	New     bool
+	State   State
+	Line    int64
+	Updated time.Time
+}
+
+// Add adds the lines, which must all belong to one shard, and returns what
+// became of each, in order. A few hundred lines a call are best. A record
+// that cannot be read counts as failed and is left alone.
+func (e *Enqueuing) Add(ctx context.Context, shard int, lines []Line) ([]Added, error) {
+	db := e.db
+	args := make([]any, 0, 2+2*len(lines))
+	args = append(args, e.birth, (tasks.ExpressNames+e.shards-1)/e.shards)
+	for _, l := range lines {
+		args = append(args, l.Number, l.Name)
+	}
+	reply, err := addScript.Run(ctx, db.rdb, []string{
+		db.keys.meta(e.batch, shard), db.keys.records(e.batch, shard), db.keys.state(e.batch, shard, Queued),
+	}, args...).StringSlice()
+	if err != nil {
+		return nil, noBatch(e.batch, err)
+	}
+	epoch := number(reply[0])
+	added := make([]Added, len(lines))
+	for i, answer := range reply[1:] {
+		a := Added{Ref: tasks.Ref{Batch: e.batch, Shard: shard, Epoch: epoch, Name: lines[i].Name, Generation: 1}, Line: lines[i].Number}
+		if lane, ok := strings.CutPrefix(answer, "new "); ok {
+			a.New, a.State, a.Ref.Lane = true, Queued, tasks.Lane(lane)
+		} else if r, err := parseRecord(lines[i].Name, answer); err == nil {
+			a.State, a.Line, a.Updated = r.State, r.Line, r.Updated
+			a.Ref.Generation, a.Ref.Lane = r.Generation, r.Lane
+		} else {
+			a.State = Failed
+		}
+		added[i] = a
+	}
+	return added, nil
+}
+
+// Batch returns the batch. [ErrNoBatch] where there is none.
+func (db *DB) Batch(ctx context.Context, name string) (Batch, error) {
+	reply, err := describeScript.Run(ctx, db.rdb, []string{db.keys.batch(name), db.keys.leases(name)}).Slice()
+	if err != nil {
+		return Batch{}, err
+	}
+	fields, _ := reply[0].([]any)
+	if len(fields) == 0 {
+		return Batch{}, fmt.Errorf("%w: %q", ErrNoBatch, name)
+	}
+	m := make(map[string]string)
+	for i := 0; i+1 < len(fields); i += 2 {
+		m[fmt.Sprint(fields[i])] = fmt.Sprint(fields[i+1])
+	}
+	b := Batch{
+		Name: name, Provider: m["provider"], Status: Status(m["status"]), Source: m["source"], Store: m["store"],
+		Shards: int(number(m["shards"])), Birth: number(m["birth"]), Epoch: number(m["epoch"]), Enqueuing: int(number(reply[1])),
+	}
+	b.Created = time.UnixMilli(b.Birth).UTC()
+	expired, _ := reply[2].([]any)
+	for _, l := range expired {
+		_, source, _ := strings.Cut(fmt.Sprint(l), " ")
+		b.Interrupted = append(b.Interrupted, source)
+	}
+	b.Sealed = m["ended"] == "1" && b.Enqueuing == 0 && len(b.Interrupted) == 0
+	return b, nil
+}
+
+// Batches returns every batch, the oldest first.
+func (db *DB) Batches(ctx context.Context) ([]Batch, error) {
+	names, err := db.rdb.ZRange(ctx, db.keys.batches(), 0, -1).Result()
+	if err != nil {
+		return nil, err
+	}
+	var batches []Batch
+	for _, n := range names {
+		b, err := db.Batch(ctx, n)
+		if errors.Is(err, ErrNoBatch) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		batches = append(batches, b)
+	}
+	slices.SortFunc(batches, func(a, b Batch) int { return cmp.Compare(a.Birth, b.Birth) })
+	return batches, nil
+}
+
+// Bind binds the batch to a store, unless it is bound, and returns the ID of
+// the store that the batch has.
+func (db *DB) Bind(ctx context.Context, batch string, birth int64, store string) (string, error) {
+	id, err := bindScript.Run(ctx, db.rdb, []string{db.keys.batch(batch)}, birth, store).Text()
+	return id, noBatch(batch, err)
+}
+
+// Pause holds the batch back: its tasks come to nothing until it is resumed.
+func (db *DB) Pause(ctx context.Context, batch string) error {
+	_, err := db.setStatus(ctx, batch, Paused, false)
+	return err
+}
+
+// Resume runs the batch and voids the tasks made before: the caller enqueues
+// new ones for every open name, see [DB.OpenNames]. Interrupted half-way it
+// is simply called again.
+func (db *DB) Resume(ctx context.Context, batch string) error {
+	_, err := db.setStatus(ctx, batch, Running, true)
+	return err
+}
+
+// Delete removes the batch and all its records. Tasks that are left come to
+// nothing. Interrupted half-way it is simply called again.
+func (db *DB) Delete(ctx context.Context, batch string) error {
+	c, err := db.setStatus(ctx, batch, Deleting, false)
+	if err != nil {
+		return err
+	}
+	for s := range c.shards {
+		// Without its meta a shard takes no more writes.
+		if err := db.rdb.Del(ctx, db.keys.meta(batch, s)).Err(); err != nil {
+			return err
+		}
+		if err := db.rdb.Unlink(ctx, db.keys.data(batch, s)...).Err(); err != nil {
+			return err
+		}
+	}
+	// The list of batches comes last: what is listed can be deleted again.
+	if err := db.rdb.Del(ctx, db.keys.batch(batch), db.keys.leases(batch)).Err(); err != nil {
+		return err
+	}
+	return db.rdb.ZRem(ctx, db.keys.batches(), batch).Err()
+}
+
+// change is one change of a batch's status.
+type change struct {
+	birth, epoch, rev int64
+	shards            int
+}
+
+func (db *DB) setStatus(ctx context.Context, batch string, st Status, raise bool) (change, error) {
+	inc := 0
+	if raise {
+		inc = 1
+	}
+	reply, err := statusScript.Run(ctx, db.rdb, []string{db.keys.batch(batch)}, string(st), inc).Slice()
+	if err != nil {
+		return change{}, noBatch(batch, err)
+	}
+	c := change{number(reply[0]), number(reply[1]), number(reply[2]), int(number(reply[3]))}
+	if st == Deleting {
+		return c, nil
+	}
+	provider, err := db.rdb.HGet(ctx, db.keys.batch(batch), "provider").Result()
+	if err != nil {
+		return c, noBatch(batch, err)
+	}
+	return c, db.tellShards(ctx, batch, c, st, provider)
+}
+
+func (db *DB) tellShards(ctx context.Context, batch string, c change, st Status, provider string) error {
+	for s := range c.shards {
+		keys := append([]string{db.keys.meta(batch, s)}, db.keys.data(batch, s)...)
+		if err := shardScript.Run(ctx, db.rdb, keys, c.birth, c.epoch, c.rev, string(st), provider).Err(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// number reads an integer of a script's reply, which is a string or an
+// int64; what is none is 0.
+func number(v any) int64 {
+	switch v := v.(type) {
+	case int64:
+		return v
+	case string:
+		n, _ := strconv.ParseInt(v, 10, 64)
+		return n
+	}
+	return 0
+}

@@ -1,0 +1,177 @@
+package results
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/picharvest/picharvest/internal/failure"
+	"github.com/picharvest/picharvest/tasks"
+)
+
+// LookupRank is the rank of the lookup among a name's steps; pictures count
+// from 1.
+const LookupRank = 0
+
+// Begun is what a task finds when it begins.
+type Begun struct {
+	// Void: there is nothing to do. The batch is paused, cancelled or gone,
+	// or the task belongs to an earlier epoch or generation.
+	Void bool
+	// Birth of the batch, see [Batch].
+	Birth    int64
+	Provider string
+	Record   Record
+	// Tries that failed at this step in this generation.
+	Tries int
+	// Crashes is how often this step ran alone and never came back.
+	Crashes int
+}
+
+// Begin reads all that a task needs to know before it does anything, in one
+// trip. A record that cannot be read is an error.
+func (db *DB) Begin(ctx context.Context, r tasks.Ref, rank int) (Begun, error) {
+	k := db.keys
+	reply, err := beginScript.Run(ctx, db.rdb, []string{
+		k.meta(r.Batch, r.Shard), k.records(r.Batch, r.Shard), k.tries(r.Batch, r.Shard), k.crashes(r.Batch, r.Shard),
+	}, r.Name, field(r.Name, rank)).StringSlice()
+	if errors.Is(err, redis.Nil) {
+		return Begun{Void: true}, nil
+	}
+	if err != nil {
+		return Begun{}, err
+	}
+	birth, epoch, status, provider, record := number(reply[0]), number(reply[1]), Status(reply[2]), reply[3], reply[4]
+	if r.Epoch < epoch || status != Running || record == "" {
+		return Begun{Void: true}, nil
+	}
+	rec, err := parseRecord(r.Name, record)
+	if err != nil {
+		return Begun{}, err
+	}
+	b := Begun{Birth: birth, Provider: provider, Record: rec, Void: rec.Generation != r.Generation}
+	if gen, rest, ok := strings.Cut(reply[5], " "); ok && number(gen) == r.Generation {
+		n, _, _ := strings.Cut(rest, " ")
+		b.Tries = int(number(n))
+	}
+	for mark := range strings.FieldsSeq(reply[6]) {
+		if gen, _, _ := strings.Cut(mark, ":"); number(gen) == r.Generation {
+			b.Crashes++
+		}
+	}
+	return b, nil
+}
+
+// CommitLookup records what the provider said: l with pictures makes the
+// name [Found]; without, state is [NotFound] or [NoPicture]. It returns the
+// state that the name has now and whether it was this call, or an equal one,
+// that gave it; a late call changes nothing.
+func (db *DB) CommitLookup(ctx context.Context, r tasks.Ref, state State, l Lookup) (bool, error) {
+	doc, err := encode(l)
+	if err != nil {
+		return false, err
+	}
+	left := 0
+	if state == Found {
+		left = len(l.Pictures)
+	}
+	return db.settleLookup(ctx, r, state, left, "L "+doc, none, none)
+}
+
+// FailLookup records that the lookup was given up, exhausted or for good.
+func (db *DB) FailLookup(ctx context.Context, r tasks.Ref, e *failure.Error, host string, exhausted bool) (bool, error) {
+	doc, err := encode(newFailure(e, host, exhausted))
+	if err != nil {
+		return false, err
+	}
+	return db.settleLookup(ctx, r, Failed, 0, "E "+doc, string(e.Reason), word(host))
+}
+
+func (db *DB) settleLookup(ctx context.Context, r tasks.Ref, to State, left int, line, reason, host string) (bool, error) {
+	k, b, s := db.keys, r.Batch, r.Shard
+	reply, err := lookupScript.Run(ctx, db.rdb, []string{
+		k.meta(b, s), k.records(b, s), k.tries(b, s), k.crashes(b, s),
+		k.state(b, s, Queued), k.state(b, s, to), k.reasons(b, s), k.hosts(b, s),
+	}, r.Name, r.Generation, r.Epoch, string(to), left, line, reason, host).Text()
+	return reply == "ok" || State(reply) == to, err
+}
+
+// CommitPicture records that the picture is stored; its bytes must be
+// durable. It reports whether the record has an outcome of this generation
+// for the picture or its name, by this call or an earlier one.
+func (db *DB) CommitPicture(ctx context.Context, r tasks.Ref, rank int, p Picture) (bool, error) {
+	doc, err := encode(p)
+	if err != nil {
+		return false, err
+	}
+	return db.settlePicture(ctx, r, rank, "P"+strconv.Itoa(rank)+" "+doc, none, none)
+}
+
+// FailPicture records that the picture was given up, exhausted or for good.
+func (db *DB) FailPicture(ctx context.Context, r tasks.Ref, rank int, e *failure.Error, host string, exhausted bool) (bool, error) {
+	doc, err := encode(newFailure(e, host, exhausted))
+	if err != nil {
+		return false, err
+	}
+	return db.settlePicture(ctx, r, rank, "F"+strconv.Itoa(rank)+" "+doc, string(e.Reason), word(host))
+}
+
+func (db *DB) settlePicture(ctx context.Context, r tasks.Ref, rank int, line, reason, host string) (bool, error) {
+	k, b, s := db.keys, r.Batch, r.Shard
+	reply, err := pictureScript.Run(ctx, db.rdb, []string{
+		k.meta(b, s), k.records(b, s), k.tries(b, s), k.crashes(b, s),
+		k.state(b, s, Found), k.state(b, s, Done), k.state(b, s, Partial), k.state(b, s, Failed), k.reasons(b, s), k.hosts(b, s),
+	}, r.Name, r.Generation, r.Epoch, rank, line, reason, host).Text()
+	return reply != "gone" && reply != "stale" && State(reply) != Cancelled, err
+}
+
+// CountTry counts a try that failed, or with wait a wait that the other side
+// asked for, and returns both sums of this step in this generation. token
+// tells this run of the task from others, so that a repeated call counts
+// once. ok is false when there is nothing to count any more.
+func (db *DB) CountTry(ctx context.Context, r tasks.Ref, rank int, token string, wait bool) (tries, waits int, ok bool, err error) {
+	addTry, addWait := 1, 0
+	if wait {
+		addTry, addWait = 0, 1
+	}
+	k, b, s := db.keys, r.Batch, r.Shard
+	reply, err := tryScript.Run(ctx, db.rdb, []string{k.meta(b, s), k.records(b, s), k.tries(b, s)},
+		r.Name, r.Generation, r.Epoch, field(r.Name, rank), token, addTry, addWait).Int64Slice()
+	if errors.Is(err, redis.Nil) {
+		return 0, 0, false, nil
+	}
+	if err != nil {
+		return 0, 0, false, err
+	}
+	return int(reply[0]), int(reply[1]), true, nil
+}
+
+// Mark sets or clears the mark under which a step runs alone in its process.
+// A mark that nobody clears is a crash, see [Begun].
+func (db *DB) Mark(ctx context.Context, r tasks.Ref, rank int, token string, set bool) error {
+	on := 0
+	if set {
+		on = 1
+	}
+	k := db.keys
+	err := markScript.Run(ctx, db.rdb, []string{k.meta(r.Batch, r.Shard), k.crashes(r.Batch, r.Shard)},
+		r.Epoch, field(r.Name, rank), r.Generation, token, on).Err()
+	return noBatch(r.Batch, err)
+}
+
+// word makes a host fit for a record's first line.
+func word(host string) string {
+	if host == "" {
+		return none
+	}
+	return strings.Map(func(r rune) rune {
+		if r <= ' ' || r == 0x7f {
+			return '_'
+		}
+		return r
+	}, fmt.Sprintf("%.255s", host))
+}
