@@ -13,9 +13,9 @@ import (
 // Reason is a stable word for why a line is no name.
 type Reason string
 
-// The reasons, in the order in which a line is tried for them. The first of
-// the whole line wins for ReasonTooLong and ReasonInvalidUTF8, the first
-// character in it for the others.
+// The reasons. A line that has several gets ReasonTooLong before
+// ReasonInvalidUTF8, and these before the others, of which the first character
+// at fault decides.
 const (
 	// ReasonTooLong is a name over MaxNameBytes or a line over MaxLineBytes.
 	ReasonTooLong Reason = "too_long"
@@ -40,8 +40,8 @@ const (
 	ReasonInvisible Reason = "invisible"
 )
 
-// String returns the reason in words for a user.
-func (r Reason) String() string {
+// Explain returns the reason in words for a user.
+func (r Reason) Explain() string {
 	switch r {
 	case ReasonTooLong:
 		return fmt.Sprintf("longer than %d bytes", MaxNameBytes)
@@ -74,7 +74,7 @@ type BadLine struct {
 
 // Error returns number, reason and excerpt in words for a user.
 func (b *BadLine) Error() string {
-	return fmt.Sprintf("line %d: %s: %s", b.Number, b.Reason, b.Excerpt)
+	return fmt.Sprintf("line %d: %s: %s", b.Number, b.Reason.Explain(), b.Excerpt)
 }
 
 // Rejects writes bad lines for a person or a program to look at, one on each
@@ -92,7 +92,7 @@ func NewRejects(w io.Writer) *Rejects {
 // Write adds b. An error of the writer below may come later, at the latest
 // from Flush.
 func (r *Rejects) Write(b *BadLine) error {
-	_, err := fmt.Fprintf(r.w, "%d\t%s\t%s\n", b.Number, string(b.Reason), b.Excerpt)
+	_, err := fmt.Fprintf(r.w, "%d\t%s\t%s\n", b.Number, b.Reason, b.Excerpt)
 	return err
 }
 
@@ -106,7 +106,7 @@ func trim(b []byte) []byte {
 	if len(b) == 0 || b[0] < utf8.RuneSelf && b[len(b)-1] < utf8.RuneSelf {
 		return b
 	}
-	return bytes.TrimFunc(b, func(c rune) bool { return isSpace(c) || c == '\ufeff' })
+	return bytes.TrimFunc(b, func(c rune) bool { return unicode.IsSpace(c) || c == '\ufeff' })
 }
 
 // check returns why the trimmed b is no name, or "".
@@ -134,7 +134,7 @@ func checkRunes(b []byte) Reason {
 		switch {
 		case c == '\t':
 			return ReasonTab
-		case isControl(c), c == '\u2028', c == '\u2029':
+		case unicode.IsControl(c), c == '\u2028', c == '\u2029':
 			return ReasonControl
 		case c == utf8.RuneError:
 			return ReasonReplacement
@@ -165,7 +165,3 @@ func excerpt(b []byte) string {
 	}
 	return strconv.Quote(string(b[:end])) + "…"
 }
-
-func isControl(c rune) bool { return unicode.IsControl(c) }
-
-func isSpace(c rune) bool { return unicode.IsSpace(c) }

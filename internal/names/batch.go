@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"unicode"
+	"unicode/utf8"
 
 	"golang.org/x/text/unicode/norm"
 )
@@ -82,21 +83,21 @@ func mapBatch(s string) string {
 		case unicode.Is(unicode.Mn, c):
 		default:
 			dash = len(out) > 0
-			lost = lost || unicode.In(c, unicode.L, unicode.N, unicode.Mc)
+			lost = lost || c == utf8.RuneError || unicode.In(c, unicode.L, unicode.N, unicode.Mc)
 		}
 	}
 	name := strings.TrimRight(string(out), ".")
+	if isDevice(name) {
+		name = "batch-" + name
+	}
 	if !lost && name != "" && len(name) <= MaxBatchBytes {
-		if isDevice(name) {
-			return "batch-" + name
-		}
 		return name
 	}
-	sum := sha256.Sum256([]byte(norm.NFKD.String(s)))
-	hash := hex.EncodeToString(sum[:4])
 	if name == "" {
 		name = "batch"
 	}
+	sum := sha256.Sum256([]byte(norm.NFKD.String(s)))
+	hash := hex.EncodeToString(sum[:4])
 	name = name[:min(len(name), MaxBatchBytes-len("-")-len(hash))]
 	return strings.TrimRight(name, "-.") + "-" + hash
 }
@@ -109,6 +110,12 @@ func isDevice(name string) bool {
 	case "con", "prn", "aux", "nul":
 		return true
 	}
-	port := strings.TrimPrefix(strings.TrimPrefix(stem, "com"), "lpt")
-	return len(stem) == 4 && len(port) == 1 && port >= "0" && port <= "9"
+	port, serial := strings.CutPrefix(stem, "com")
+	if !serial {
+		var parallel bool
+		if port, parallel = strings.CutPrefix(stem, "lpt"); !parallel {
+			return false
+		}
+	}
+	return len(port) == 1 && port >= "0" && port <= "9"
 }

@@ -71,7 +71,7 @@ type Reader struct {
 func NewReader(label string, src io.Reader) (*Reader, error) {
 	text, err := openText(src)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", label, err)
+		return nil, fmt.Errorf("%s: %w", label, cause(err))
 	}
 	return &Reader{label: label, text: text}, nil
 }
@@ -177,7 +177,7 @@ func (r *Reader) fill(n int) error {
 	if _, err := r.text.Peek(n + 1); err == io.EOF {
 		r.err = io.EOF
 	} else if err != nil {
-		r.err = fmt.Errorf("%s: behind line %d: %w", r.label, r.totals.Lines, err)
+		r.err = fmt.Errorf("%s: behind line %d: %w", r.label, r.totals.Lines, cause(err))
 	}
 	return r.err
 }

@@ -7,9 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"unicode"
 	"unicode/utf8"
 
-	"golang.org/x/text/encoding/unicode"
+	utf "golang.org/x/text/encoding/unicode"
 )
 
 var (
@@ -70,7 +71,7 @@ func openText(src io.Reader) (*bufio.Reader, error) {
 	}
 	switch {
 	case bytes.HasPrefix(head, []byte("\xff\xfe")), bytes.HasPrefix(head, []byte("\xfe\xff")):
-		decoder := unicode.UTF16(unicode.LittleEndian, unicode.UseBOM).NewDecoder()
+		decoder := utf.UTF16(utf.LittleEndian, utf.UseBOM).NewDecoder()
 		text = bufio.NewReaderSize(decoder.Reader(text), bufferBytes)
 	case bytes.HasPrefix(head, []byte("\xef\xbb\xbf")):
 		_, _ = text.Discard(3)
@@ -103,7 +104,7 @@ func looksLikeText(head []byte, cut bool) bool {
 		switch {
 		case c == utf8.RuneError:
 			strange += size
-		case isControl(c) && !isSpace(c):
+		case unicode.IsControl(c) && !unicode.IsSpace(c):
 			strange++
 		}
 		rest = rest[size:]
