@@ -11,6 +11,8 @@ import (
 // Stdin is the path that stands for standard input.
 const Stdin = "-"
 
+var errFolder = errors.New("it is a folder; give one text file")
+
 // File is an open names file. Close it at the end.
 type File struct {
 	*Reader
@@ -54,7 +56,7 @@ func newFileReader(label string, f *os.File) (*Reader, error) {
 		return nil, fmt.Errorf("%s: %w", label, cause(err))
 	}
 	if info.IsDir() {
-		return nil, fmt.Errorf("%s: it is a folder; give one text file", label)
+		return nil, fmt.Errorf("%s: %w", label, errFolder)
 	}
 	return NewReader(label, f)
 }
