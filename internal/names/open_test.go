@@ -96,6 +96,7 @@ func TestOpenRefuses(t *testing.T) {
 		{"PDF", "%PDF-1.7\n1 0 obj\n", ErrNotText, "a PDF document"},
 		{"office document", "PK\x03\x04\x14\x00", ErrNotText, "an office document"},
 		{"gzip in gzip", zip(t, zip(t, "Ada\n")), ErrNotText, "gzip within gzip"},
+		{"tar in gzip", zip(t, "names.txt"+strings.Repeat("\x00", 248)+"ustar\x00"+strings.Repeat("Ada\n", 900)), ErrNotText, "a tar archive"},
 		{"zstd", "\x28\xb5\x2f\xfd\x04\x00", ErrNotText, "zstd"},
 		{"UTF-32", "\xff\xfe\x00\x00A\x00\x00\x00", ErrNotText, "UTF-32"},
 		{"zeros", strings.Repeat("\x00", 100), ErrNotText, "binary"},

@@ -177,7 +177,7 @@ func (r *Reader) fill(n int) error {
 	if _, err := r.text.Peek(n + 1); err == io.EOF {
 		r.err = io.EOF
 	} else if err != nil {
-		r.err = fmt.Errorf("%s: behind line %d: %w", r.label, r.totals.Lines, cause(err))
+		r.err = fmt.Errorf("%s: after line %d: %w", r.label, r.totals.Lines, cause(err))
 	}
 	return r.err
 }

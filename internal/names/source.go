@@ -27,24 +27,30 @@ const (
 	sniffBytes = 4 << 10
 )
 
-// formats lists what people give by mistake, by the bytes it starts with.
-var formats = []struct{ magic, what string }{
-	{"\x89PNG\r\n", "a PNG picture"},
-	{"\xff\xd8\xff", "a JPEG picture"},
-	{"GIF8", "a GIF picture"},
-	{"RIFF", "a WebP picture or other RIFF file"},
-	{"%PDF-", "a PDF document; save its names as text"},
-	{"PK\x03\x04", "a zip archive or an office document; save its names as text"},
-	{"\xd0\xcf\x11\xe0", "an old office document; save its names as text"},
-	{"\x1f\x8b", "gzip within gzip; unpack it once"},
-	{"\x28\xb5\x2f\xfd", "zstd; unpack it, only gzip is read as it is"},
-	{"\xfd7zXZ\x00", "xz; unpack it, only gzip is read as it is"},
-	{"BZh", "bzip2; unpack it, only gzip is read as it is"},
-	{"7z\xbc\xaf\x27\x1c", "a 7z archive; unpack it, only gzip is read as it is"},
-	{"SQLite format 3\x00", "an SQLite database; export its names as text"},
-	{"\x7fELF", "a program"},
-	{"\xff\xfe\x00\x00", "UTF-32; save it as UTF-8"},
-	{"\x00\x00\xfe\xff", "UTF-32; save it as UTF-8"},
+// formats lists what people give by mistake, by bytes that no list of names
+// has there. What is not in it and is binary is refused without being named.
+var formats = []struct {
+	at    int
+	magic string
+	what  string
+}{
+	{0, "\x89PNG\r\n", "a PNG picture"},
+	{0, "\xff\xd8\xff", "a JPEG picture"},
+	{0, "GIF87a", "a GIF picture"},
+	{0, "GIF89a", "a GIF picture"},
+	{0, "%PDF-", "a PDF document; save its names as text"},
+	{0, "PK\x03\x04", "a zip archive or an office document; save its names as text"},
+	{0, "\xd0\xcf\x11\xe0", "an old office document; save its names as text"},
+	{257, "ustar", "a tar archive; unpack it, only gzip is read as it is"},
+	{0, "\x1f\x8b", "gzip within gzip; unpack it once"},
+	{0, "\x28\xb5\x2f\xfd", "zstd; unpack it, only gzip is read as it is"},
+	{0, "\xfd7zXZ\x00", "xz; unpack it, only gzip is read as it is"},
+	{0, "BZh91AY&SY", "bzip2; unpack it, only gzip is read as it is"},
+	{0, "7z\xbc\xaf\x27\x1c", "a 7z archive; unpack it, only gzip is read as it is"},
+	{0, "SQLite format 3\x00", "an SQLite database; export its names as text"},
+	{0, "\x7fELF", "a program"},
+	{0, "\xff\xfe\x00\x00", "UTF-32; save it as UTF-8"},
+	{0, "\x00\x00\xfe\xff", "UTF-32; save it as UTF-8"},
 }
 
 // openText unwraps gzip, UTF-16 and byte order marks and returns the text
@@ -65,7 +71,7 @@ func openText(src io.Reader) (*bufio.Reader, error) {
 		return nil, err
 	}
 	for _, f := range formats {
-		if bytes.HasPrefix(head, []byte(f.magic)) {
+		if len(head) > f.at && bytes.HasPrefix(head[f.at:], []byte(f.magic)) {
 			return nil, fmt.Errorf("%w: it looks like %s", ErrNotText, f.what)
 		}
 	}
