@@ -64,6 +64,7 @@ type Enqueuing struct {
 	birth  int64
 	epoch  int64
 	shards int
+	opened time.Time
 	// New reports that the batch was created by this call.
 	New    bool
 	Status Status
@@ -94,6 +95,7 @@ func (db *DB) Open(ctx context.Context, batch, provider, source string, shards i
 		db: db, batch: batch, lease: id + " " + source,
 		birth: number(reply[1]), epoch: number(reply[2]), Status: Status(fmt.Sprint(reply[4])),
 		shards: int(number(reply[5])), New: number(reply[6]) == 1,
+		opened: time.UnixMilli(number(reply[7])).Truncate(time.Second),
 	}
 	return e, db.tellShards(ctx, batch, change{e.birth, e.epoch, number(reply[3]), e.shards}, e.Status, provider)
 }
@@ -135,12 +137,13 @@ type Line struct {
 // Added is what adding a line came to.
 type Added struct {
 	Ref tasks.Ref
-	// New: the name was not in the batch. Otherwise State and Line are those
-	// of the record that is there, and Updated when it last changed.
-	New     bool
-	State   State
-	Line    int64
-	Updated time.Time
+	// New: the name was not in the batch.
+	New bool
+	// Duplicate: the name came into the batch since this enqueuer opened it,
+	// by another line.
+	Duplicate bool
+	// State of the record that is there now.
+	State State
 }
 
 // Add adds the lines, which must all belong to one shard, and returns what
@@ -162,12 +165,12 @@ func (e *Enqueuing) Add(ctx context.Context, shard int, lines []Line) ([]Added, 
 	epoch := number(reply[0])
 	added := make([]Added, len(lines))
 	for i, answer := range reply[1:] {
-		a := Added{Ref: tasks.Ref{Batch: e.batch, Shard: shard, Epoch: epoch, Name: lines[i].Name, Generation: 1}, Line: lines[i].Number}
+		a := Added{Ref: tasks.Ref{Batch: e.batch, Shard: shard, Epoch: epoch, Name: lines[i].Name, Generation: 1}}
 		if lane, ok := strings.CutPrefix(answer, "new "); ok {
 			a.New, a.State, a.Ref.Lane = true, Queued, tasks.Lane(lane)
 		} else if r, err := parseRecord(lines[i].Name, answer); err == nil {
-			a.State, a.Line, a.Updated = r.State, r.Line, r.Updated
-			a.Ref.Generation, a.Ref.Lane = r.Generation, r.Lane
+			a.State, a.Ref.Generation, a.Ref.Lane = r.State, r.Generation, r.Lane
+			a.Duplicate = r.Line != lines[i].Number && !r.Updated.Before(e.opened)
 		} else {
 			a.State = Failed
 		}

@@ -110,7 +110,7 @@ var (
 	//
 	//	KEYS  batch, leases
 	//	ARGV  provider, shards, source, lease, ttl ms
-	//	reply {"ok", birth, epoch, rev, status, shards, new 0|1}
+	//	reply {"ok", birth, epoch, rev, status, shards, new 0|1, now ms}
 	//	      {"provider", its provider} | {"deleting"}
 	openScript = redis.NewScript(`
 local t = redis.call('TIME')
@@ -138,7 +138,7 @@ for _, l in ipairs(redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', ms)) do
 	end
 end
 redis.call('ZADD', KEYS[2], string.format('%.0f', ms + ARGV[5]), ARGV[4] .. ' ' .. ARGV[3])
-return {'ok', b[1], b[2], b[3], b[4], b[5], new}
+return {'ok', b[1], b[2], b[3], b[4], b[5], new, ms}
 `)
 
 	// renewScript prolongs an enqueuer's lease.
