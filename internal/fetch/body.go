@@ -78,7 +78,7 @@ func (b *body) Close() error {
 		b.gzip = nil
 	}
 	if b.err == nil {
-		discard(b.x, b.resp)
+		discard(b.resp)
 	} else {
 		b.resp.Body.Close()
 	}
@@ -93,9 +93,9 @@ func (b *body) tooLarge() error {
 }
 
 // discard closes resp's body, after its end if that is near.
-func discard(x *exchange, resp *http.Response) {
+func discard(resp *http.Response) {
 	if resp.ContentLength <= discardBytes {
-		timer := time.AfterFunc(discardTime, x.cancel)
+		timer := time.AfterFunc(discardTime, func() { resp.Body.Close() })
 		_, _ = io.CopyN(io.Discard, resp.Body, discardBytes+1)
 		timer.Stop()
 	}

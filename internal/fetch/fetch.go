@@ -47,7 +47,7 @@ type Response struct {
 	URL string
 	// Body is the entity, inflated if it came as gzip. Its errors other than
 	// io.EOF are *failure.Error, or wrap context.Canceled if the caller's
-	// context ended it. It must be closed.
+	// context ended it. It must be closed, though not during a Read.
 	Body io.ReadCloser
 }
 
@@ -107,7 +107,7 @@ func (c *Client) Do(ctx context.Context, r Request) (*Response, error) {
 				Body:   c.newBody(x, resp),
 			}, nil
 		}
-		discard(x, resp)
+		discard(resp)
 		if u, err = c.follow(first, u, resp.Header.Get("Location"), hop); err != nil {
 			x.cancel()
 			return nil, err

@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"golang.org/x/net/http/httpproxy"
-
 )
 
 // trust is what an origin gets besides the ordinary. Each combination has a
@@ -172,4 +171,3 @@ func loadCertificate(cfg Config) (*tls.Certificate, error) {
 	}
 	return &cert, nil
 }
-

@@ -42,7 +42,11 @@ func (x *exchange) failed(err error, s stage) error {
 	if reason == failure.ReasonTimeout {
 		return failure.Newf(reason, kind, "%s: no whole answer within %v", at, x.timeout)
 	}
-	return failure.Newf(reason, kind, "%s: %s", at, printable(err.Error()))
+	text := printable(err.Error())
+	if errors.Is(err, io.EOF) {
+		text = "the connection was closed before an answer"
+	}
+	return failure.Newf(reason, kind, "%s: %s", at, text)
 }
 
 func classify(err error, s stage) (failure.Reason, failure.Kind) {

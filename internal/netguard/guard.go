@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"unicode/utf8"
 
 	"golang.org/x/net/idna"
 
@@ -153,11 +154,16 @@ func (g *Guard) allow(entry string) error {
 	return nil
 }
 
+var (
+	errNoEntry = errors.New("want host:port or a network such as 10.20.0.0/16")
+	errNoHost  = errors.New("the host is neither a name nor an address")
+)
+
 func parseNetwork(entry string) (netip.Prefix, error) {
 	prefix, err := netip.ParsePrefix(entry)
 	switch {
 	case err != nil:
-		return netip.Prefix{}, errors.New("want host:port or a network such as 10.20.0.0/16")
+		return netip.Prefix{}, errNoEntry
 	case prefix.Addr().Is4In6():
 		return netip.Prefix{}, errors.New("write an IPv4 network as such")
 	case prefix.Bits() == 0:
@@ -171,7 +177,7 @@ func parseNetwork(entry string) (netip.Prefix, error) {
 func parseHostPort(s string) (hostPort, error) {
 	host, port, err := net.SplitHostPort(s)
 	if err != nil || host == "" {
-		return hostPort{}, errors.New("want host:port or a network such as 10.20.0.0/16")
+		return hostPort{}, errNoEntry
 	}
 	return newHostPort(host, port)
 }
@@ -188,17 +194,31 @@ func newHostPort(host, port string) (hostPort, error) {
 		}
 		return hostPort{addr.Unmap().String(), uint16(n)}, nil
 	}
-	if strings.ContainsAny(host, " /\\@*[]%?#") {
-		return hostPort{}, errors.New("the host is neither a name nor an address")
-	}
-	ascii, err := idna.Lookup.ToASCII(host)
+	name, err := asciiName(host)
 	if err != nil {
-		// Names that IDNA forbids but DNS knows, such as those with "_".
-		ascii = strings.ToLower(host)
+		return hostPort{}, err
 	}
-	// The conversion turns exotic digits and dots into an address.
-	if addr, err := netip.ParseAddr(ascii); err == nil {
-		ascii = addr.Unmap().String()
+	// IDNA turns exotic digits and dots into an address.
+	if addr, err := netip.ParseAddr(name); err == nil {
+		name = addr.Unmap().String()
 	}
-	return hostPort{ascii, uint16(n)}, nil
+	return hostPort{name, uint16(n)}, nil
+}
+
+// asciiName returns the name as net/http dials it, in lower case.
+func asciiName(name string) (string, error) {
+	if strings.ContainsFunc(name, func(r rune) bool { return r >= utf8.RuneSelf }) {
+		ascii, err := idna.Lookup.ToASCII(name)
+		if err != nil {
+			return "", errNoHost
+		}
+		name = ascii
+	}
+	// DNS knows "_", which IDNA forbids.
+	if strings.ContainsFunc(name, func(r rune) bool {
+		return !('a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || strings.ContainsRune("-._", r))
+	}) {
+		return "", errNoHost
+	}
+	return strings.ToLower(name), nil
 }
