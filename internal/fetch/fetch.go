@@ -96,8 +96,9 @@ func (c *Client) Do(ctx context.Context, r Request) (*Response, error) {
 	for hop := 0; ; hop++ {
 		resp, err := c.get(x, u, r, credentialOrigin)
 		if err != nil {
+			err = x.failed(err, onConnection)
 			x.cancel()
-			return nil, x.failed(err, onConnection)
+			return nil, err
 		}
 		if !redirects(resp) {
 			return &Response{
@@ -171,8 +172,9 @@ func redirects(resp *http.Response) bool {
 // checkSecrets returns r.CredentialOrigin in the form in which origins are
 // compared. Its errors are defects of the caller.
 func checkSecrets(r Request) (string, error) {
-	for _, key := range []string{"Authorization", "Cookie", "Proxy-Authorization", "Referer"} {
-		if _, ok := r.Header[key]; ok {
+	for key := range r.Header {
+		switch key = http.CanonicalHeaderKey(key); key {
+		case "Authorization", "Cookie", "Proxy-Authorization", "Referer":
 			return "", failure.Newf(failure.ReasonInternal, failure.Final, "header %s belongs in the credentials", key)
 		}
 	}

@@ -35,13 +35,10 @@ func (x *exchange) failed(err error, s stage) error {
 	if errors.Is(x.caller.Err(), context.Canceled) {
 		return fmt.Errorf("%s: %w", at, context.Canceled)
 	}
-	reason, kind := classify(err, s)
 	if x.ctx.Err() != nil {
-		reason, kind = failure.ReasonTimeout, failure.Temporary
+		return failure.Newf(failure.ReasonTimeout, failure.Temporary, "%s: no whole answer within %v", at, x.timeout)
 	}
-	if reason == failure.ReasonTimeout {
-		return failure.Newf(reason, kind, "%s: no whole answer within %v", at, x.timeout)
-	}
+	reason, kind := classify(err, s)
 	text := printable(err.Error())
 	if errors.Is(err, io.EOF) {
 		text = "the connection was closed before an answer"
