@@ -1,0 +1,174 @@
+package fetch_test
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
+	"fmt"
+	"io"
+	"log"
+	"math/big"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/picharvest/picharvest/internal/failure"
+	"github.com/picharvest/picharvest/internal/fetch"
+)
+
+// newTLSServer answers with the protocol and the number of client
+// certificates it saw.
+func newTLSServer(t *testing.T, adjust func(*tls.Config)) (server *httptest.Server, caFile string) {
+	t.Helper()
+	server = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if to := r.URL.Query().Get("to"); to != "" {
+			http.Redirect(w, r, to, http.StatusFound)
+			return
+		}
+		fmt.Fprintf(w, "%s %d", r.Proto, len(r.TLS.PeerCertificates))
+	}))
+	server.EnableHTTP2 = true
+	server.TLS = &tls.Config{}
+	server.Config.ErrorLog = log.New(io.Discard, "", 0)
+	if adjust != nil {
+		adjust(server.TLS)
+	}
+	server.StartTLS()
+	t.Cleanup(server.Close)
+	return server, writePEM(t, "CERTIFICATE", server.Certificate().Raw)
+}
+
+func TestCertificatesAreVerified(t *testing.T) {
+	t.Parallel()
+	server, caFile := newTLSServer(t, nil)
+	addr := server.Listener.Addr().String()
+	other, _ := newTLSServer(t, nil)
+	tests := []struct {
+		name string
+		cfg  fetch.Config
+		url  string
+		want failure.Reason // "" passes
+	}{
+		{"unknown authority", fetch.Config{}, server.URL, failure.ReasonTLS},
+		{"authority from a file", fetch.Config{CAFile: caFile}, server.URL, ""},
+		{"right authority, wrong name", fetch.Config{CAFile: caFile}, "https://localhost:" + addr[len("127.0.0.1:"):], failure.ReasonTLS},
+		{"not verified", fetch.Config{InsecureHosts: []string{addr}}, server.URL, ""},
+		{"another one not verified", fetch.Config{InsecureHosts: []string{addr}}, other.URL, failure.ReasonTLS},
+		{"not verified, then another one", fetch.Config{InsecureHosts: []string{addr}, MaxRedirects: 1}, server.URL + "/?to=" + other.URL, failure.ReasonTLS},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			tt.cfg.Timeout = 10 * time.Second
+			body, err := get(t.Context(), newClient(t, tt.cfg), fetch.Request{URL: tt.url})
+			if tt.want != "" {
+				wantFailure(t, err, tt.want, failure.Final)
+				return
+			}
+			if err != nil || string(body) != "HTTP/2.0 0" {
+				t.Errorf("got %q, %v", body, err)
+			}
+		})
+	}
+}
+
+func TestClientCertificateStaysAtItsOrigin(t *testing.T) {
+	t.Parallel()
+	server, caFile := newTLSServer(t, func(c *tls.Config) { c.ClientAuth = tls.RequestClientCert })
+	certFile, keyFile := newCertificate(t)
+	client := newClient(t, fetch.Config{CAFile: caFile, CertFile: certFile, KeyFile: keyFile, Timeout: 10 * time.Second})
+	for origin, want := range map[string]string{server.URL: "HTTP/2.0 1", "https://a.org": "HTTP/2.0 0", "": "HTTP/2.0 0"} {
+		body, err := get(t.Context(), client, fetch.Request{URL: server.URL, CredentialOrigin: origin})
+		if err != nil || string(body) != want {
+			t.Errorf("origin %q: got %q, %v, want %q", origin, body, err, want)
+		}
+	}
+}
+
+func TestHandshakes(t *testing.T) {
+	t.Parallel()
+	t.Run("TLS 1.1", func(t *testing.T) {
+		t.Parallel()
+		server, caFile := newTLSServer(t, func(c *tls.Config) { c.MinVersion, c.MaxVersion = tls.VersionTLS10, tls.VersionTLS11 })
+		_, err := get(t.Context(), newClient(t, fetch.Config{CAFile: caFile, Timeout: 10 * time.Second}), fetch.Request{URL: server.URL})
+		wantFailure(t, err, failure.ReasonTLS, failure.Temporary)
+	})
+	t.Run("plain HTTP", func(t *testing.T) {
+		t.Parallel()
+		server := httptest.NewServer(nil)
+		t.Cleanup(server.Close)
+		_, err := get(t.Context(), newClient(t, fetch.Config{Timeout: 10 * time.Second}), fetch.Request{URL: "https" + server.URL[len("http"):]})
+		wantFailure(t, err, failure.ReasonTLS, failure.Temporary)
+	})
+	t.Run("silence", func(t *testing.T) {
+		t.Parallel()
+		listener, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { listener.Close() })
+		_, err = get(t.Context(), newClient(t, fetch.Config{}), fetch.Request{URL: "https://" + listener.Addr().String()})
+		wantFailure(t, err, failure.ReasonTimeout, failure.Temporary)
+	})
+}
+
+func TestHTTP2HeadersAreCapped(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		kilobytes int
+		reason    failure.Reason
+		kind      failure.Kind
+	}{
+		{300, failure.ReasonTooLarge, failure.Final},
+		// The transport hangs up and does not say why.
+		{900, failure.ReasonNetwork, failure.Temporary},
+	}
+	for _, tt := range tests {
+		server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			for i := range tt.kilobytes {
+				w.Header().Set(fmt.Sprint("X-", i), fmt.Sprintf("%01000d", i))
+			}
+		}))
+		server.EnableHTTP2 = true
+		server.Config.ErrorLog = log.New(io.Discard, "", 0)
+		server.StartTLS()
+		t.Cleanup(server.Close)
+		client := newClient(t, fetch.Config{InsecureHosts: []string{server.Listener.Addr().String()}, Timeout: 10 * time.Second})
+		_, err := get(t.Context(), client, fetch.Request{URL: server.URL})
+		wantFailure(t, err, tt.reason, tt.kind)
+	}
+}
+
+func newCertificate(t *testing.T) (certFile, keyFile string) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour)}
+	cert, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	der, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return writePEM(t, "CERTIFICATE", cert), writePEM(t, "PRIVATE KEY", der)
+}
+
+func writePEM(t *testing.T, kind string, der []byte) string {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "file.pem")
+	if err := os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return file
+}

@@ -1,0 +1,106 @@
+package fetch
+
+import (
+	"compress/flate"
+	"compress/gzip"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"strings"
+	"unicode"
+
+	"github.com/picharvest/picharvest/internal/failure"
+	"github.com/picharvest/picharvest/internal/netguard"
+)
+
+// stage is how far an exchange had come.
+type stage int
+
+const (
+	onConnection stage = iota // no whole header yet
+	inBody
+)
+
+// failed names err, which ended the exchange at stage s. The result does not
+// wrap err, since causes of net/http hold URLs and headers.
+func (x *exchange) failed(err error, s stage) error {
+	at := "get " + netguard.RedactURL(x.url.String())
+	if e, ok := errors.AsType[*failure.Error](err); ok {
+		return e
+	}
+	if errors.Is(x.caller.Err(), context.Canceled) {
+		return fmt.Errorf("%s: %w", at, context.Canceled)
+	}
+	if x.ctx.Err() != nil {
+		return failure.Newf(failure.ReasonTimeout, failure.Temporary, "%s: no whole answer within %v", at, x.timeout)
+	}
+	reason, kind := classify(err, s)
+	text := printable(err.Error())
+	if errors.Is(err, io.EOF) {
+		text = "the connection was closed before an answer"
+	}
+	return failure.Newf(reason, kind, "%s: %s", at, text)
+}
+
+func classify(err error, s stage) (failure.Reason, failure.Kind) {
+	if _, ok := errors.AsType[*net.DNSError](err); ok {
+		return failure.ReasonDNS, failure.Temporary
+	}
+	if timeout, ok := errors.AsType[net.Error](err); (ok && timeout.Timeout()) || errors.Is(err, os.ErrDeadlineExceeded) {
+		return failure.ReasonTimeout, failure.Temporary
+	}
+	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
+		return failure.ReasonTLS, failure.Final
+	}
+	if s == inBody {
+		if garbled(err) {
+			return failure.ReasonTruncated, failure.Temporary
+		}
+		return failure.ReasonNetwork, failure.Temporary
+	}
+	if inHandshake(err) {
+		return failure.ReasonTLS, failure.Temporary
+	}
+	// net/http has no type for these two.
+	text := err.Error()
+	if strings.Contains(text, "response headers exceeded") || strings.Contains(text, "header list larger") {
+		return failure.ReasonTooLarge, failure.Final
+	}
+	return failure.ReasonNetwork, failure.Temporary
+}
+
+// garbled reports whether a body ended early or is not what it claims to be.
+func garbled(err error) bool {
+	_, corrupt := errors.AsType[flate.CorruptInputError](err)
+	return corrupt ||
+		errors.Is(err, io.ErrUnexpectedEOF) ||
+		errors.Is(err, gzip.ErrHeader) || errors.Is(err, gzip.ErrChecksum) ||
+		strings.Contains(err.Error(), "chunk")
+}
+
+func inHandshake(err error) bool {
+	_, record := errors.AsType[tls.RecordHeaderError](err)
+	_, alert := errors.AsType[tls.AlertError](err)
+	return record || alert || strings.HasPrefix(err.Error(), "tls: ") || strings.HasPrefix(err.Error(), "remote error: tls: ")
+}
+
+// shownBytes is how much of a cause an error shows.
+const shownBytes = 300
+
+// printable makes text that strangers had a part in fit for logs.
+func printable(s string) string {
+	s = strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return '?'
+		}
+		return r
+	}, s)
+	if len(s) > shownBytes {
+		s = strings.ToValidUTF8(s[:shownBytes], "") + "…"
+	}
+	return s
+}
