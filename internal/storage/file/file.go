@@ -1,0 +1,231 @@
+// Package file is a storage.Store in a folder, local or on a shared file
+// system.
+//
+// A picture becomes visible by a rename, when its bytes are on the disk, and
+// counts as stored when its name is too. Unfinished files stand in .tmp at the
+// top of the store, named with the process that writes them. Everything goes
+// through os.Root: a link that somebody planted in the store never leads out
+// of it. (A mount inside the store would; a rename into one fails.)
+package file
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"sync"
+
+	"github.com/picharvest/picharvest/internal/failure"
+	"github.com/picharvest/picharvest/internal/storage"
+)
+
+var _ storage.Store = (*Store)(nil)
+
+// Store is a folder of pictures. It is safe for concurrent use; any number of
+// processes may share one folder.
+type Store struct {
+	dir   string
+	owner string
+	id    string
+
+	// mu guards what is replaced when the folder is mounted anew.
+	mu   sync.Mutex
+	root *os.Root
+	info fs.FileInfo
+	// known are the folders whose own names are on the disk.
+	known map[string]bool
+
+	syncs folderSyncs
+}
+
+// New returns the store in dir and makes dir if it is missing. It proves by
+// doing it that files can be made there, and gives a new store its ID.
+//
+// owner names this process in temporary files, as [Store.RemoveTemps] sees
+// them: 1 to 64 characters of letters, digits, dot, hyphen and underscore,
+// different for every process that uses the folder at one time.
+//
+// Every error names the path; one about the folder is ReasonStore and Hold.
+func New(dir, owner string) (*Store, error) {
+	if !isOwner(owner) {
+		return nil, fmt.Errorf("owner %q of temporary files: want 1 to 64 of A-Z a-z 0-9 . _ -", owner)
+	}
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return nil, fmt.Errorf("picture store %q: %w", dir, err)
+	}
+	s := &Store{dir: dir, owner: owner, known: make(map[string]bool)}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, s.fail("make", ".", err)
+	}
+	if s.root, err = os.OpenRoot(dir); err != nil {
+		return nil, s.fail("open", ".", err)
+	}
+	if err := s.begin(); err != nil {
+		s.root.Close()
+		return nil, err
+	}
+	return s, nil
+}
+
+// begin proves that the folder can be written and learns its ID.
+func (s *Store) begin() error {
+	var err error
+	if s.info, err = s.root.Stat("."); err != nil {
+		return s.fail("read", ".", err)
+	}
+	s.id, err = s.takeID(s.root)
+	if err != nil {
+		return err
+	}
+	name, f, err := s.createTemp(s.root)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write([]byte("can this folder be written?\n"))
+	err = errors.Join(err, f.Sync(), f.Close(), s.root.Remove(name))
+	if err != nil {
+		return s.fail("write to", name, err)
+	}
+	return nil
+}
+
+// Close lets go of the folder. Writers that are still open fail.
+func (s *Store) Close() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.root.Close()
+}
+
+// ID implements storage.Store.
+func (s *Store) ID(ctx context.Context) (string, error) {
+	if ctx.Err() != nil {
+		return "", context.Cause(ctx)
+	}
+	if _, err := s.current(); err != nil {
+		return "", err
+	}
+	return s.id, nil
+}
+
+// Create implements storage.Store. The first 256 KiB of a file stay in
+// memory, so that a small picture is made, written and synced in one go.
+func (s *Store) Create(ctx context.Context) (storage.Writer, error) {
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
+	root, err := s.current()
+	if err != nil {
+		return nil, err
+	}
+	return newWriter(s, root), nil
+}
+
+// Stat implements storage.Store.
+func (s *Store) Stat(ctx context.Context, key string) (storage.Info, error) {
+	_, info, err := s.stat(ctx, key)
+	return info, err
+}
+
+// Open implements storage.Store. What it returns is an *os.File, so that it
+// can also be served in ranges.
+func (s *Store) Open(ctx context.Context, key string) (io.ReadCloser, storage.Info, error) {
+	root, info, err := s.stat(ctx, key)
+	if err != nil {
+		return nil, storage.Info{}, err
+	}
+	f, err := root.Open(filepath.FromSlash(key))
+	if err != nil {
+		return nil, storage.Info{}, s.fail("open", key, err)
+	}
+	return f, info, nil
+}
+
+// stat looks a regular file up, in the folder as it is now.
+func (s *Store) stat(ctx context.Context, key string) (*os.Root, storage.Info, error) {
+	root, err := s.at(ctx, key)
+	if err != nil {
+		return nil, storage.Info{}, err
+	}
+	fi, err := root.Lstat(filepath.FromSlash(key))
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, storage.Info{}, fmt.Errorf("no file %s: %w", s.path(key), fs.ErrNotExist)
+	case err != nil:
+		return nil, storage.Info{}, s.fail("read", key, err)
+	case !fi.Mode().IsRegular():
+		return nil, storage.Info{}, failure.Newf(failure.ReasonStore, failure.Temporary,
+			"%s is no regular file; remove it", s.path(key))
+	}
+	return root, storage.Info{Size: fi.Size(), ModTime: fi.ModTime()}, nil
+}
+
+// Delete implements storage.Store. A folder that it empties goes too.
+func (s *Store) Delete(ctx context.Context, key string) error {
+	root, err := s.at(ctx, key)
+	if err != nil {
+		return err
+	}
+	err = root.Remove(filepath.FromSlash(key))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return s.fail("remove", key, err)
+	}
+	for dir := path.Dir(key); dir != "."; dir = path.Dir(dir) {
+		// Forgotten first: whoever finds it again makes it durable again.
+		s.forget(dir)
+		if root.Remove(filepath.FromSlash(dir)) != nil {
+			break
+		}
+	}
+	return nil
+}
+
+// at begins a call about key.
+func (s *Store) at(ctx context.Context, key string) (*os.Root, error) {
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
+	if err := storage.CheckKey(key); err != nil {
+		return nil, err
+	}
+	return s.current()
+}
+
+// current returns the folder that stands at the store's path now. A share
+// that went away and came back is opened anew; what stands there without our
+// ID, such as the bare mount point, is refused.
+func (s *Store) current() (*os.Root, error) {
+	fi, err := os.Stat(s.dir)
+	if err != nil {
+		return nil, s.fail("find", ".", err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if os.SameFile(fi, s.info) {
+		return s.root, nil
+	}
+	root, err := os.OpenRoot(s.dir)
+	if err != nil {
+		return nil, s.fail("open", ".", err)
+	}
+	id, err := readID(root)
+	if err == nil && id != s.id {
+		err = fmt.Errorf("store ID %s, not %s", id, s.id)
+	}
+	if err != nil {
+		root.Close()
+		return nil, failure.Newf(failure.ReasonStore, failure.Hold,
+			"picture store %s is not the one that this process began with (%w); mount it again", s.dir, err)
+	}
+	s.root.Close()
+	s.root, s.info = root, fi
+	clear(s.known)
+	return root, nil
+}
+
+// path returns where key is, for messages.
+func (s *Store) path(key string) string { return filepath.Join(s.dir, filepath.FromSlash(key)) }
