@@ -59,9 +59,11 @@ type Answer struct {
 	Truncated bool
 	// Pictures are at most as many as the definition allows.
 	Pictures []Picture
-	// Licence, Attribution and Source (an http or https URL) belong to the
-	// pictures. Each may be empty: nothing is known.
-	Licence, Attribution, Source string
+	// Licence and Attribution belong to the pictures, and are empty where
+	// there are none or nothing is known.
+	Licence, Attribution string
+	// Source is the page about the name, an http or https URL, or empty.
+	Source string
 }
 
 // Attribute is one named value of a record.
@@ -132,13 +134,10 @@ func (d *Definition) extract(name string, reply Reply, secrets []string) (Answer
 		a.Verdict = Found
 	}
 	a.Attributes, a.Truncated = d.record(root)
-	for _, credit := range []struct {
-		to   *string
-		from text
-	}{{&a.Licence, d.licence}, {&a.Attribution, d.attribution}} {
-		v := credit.from.value(root)
-		*credit.to = cut(v, maxCreditBytes)
-		a.Truncated = a.Truncated || len(v) > maxCreditBytes
+	if a.Verdict == Found {
+		licence, attribution := d.licence.value(root), d.attribution.value(root)
+		a.Licence, a.Attribution = cut(licence, maxCreditBytes), cut(attribution, maxCreditBytes)
+		a.Truncated = a.Truncated || len(licence) > maxCreditBytes || len(attribution) > maxCreditBytes
 	}
 	a.Source = d.sourcePage(root, name)
 	if len(a.Source) > maxSourceBytes {

@@ -191,7 +191,7 @@ func (p *parser) header(pair pair, d *Definition) {
 		case strings.Contains(after, "${"):
 			p.failf(pair.value, "request.headers.%s holds two secrets: write one", name)
 		case !slices.Contains(known, inner):
-			p.failf(pair.value, "request.headers.%s: no secret %q: declare it as secrets: {%s: {env: VARIABLE}} above the request", name, inner, inner)
+			p.failf(pair.value, "request.headers.%s: no secret %q: declare it as secrets: {%s: {env: VARIABLE}}", name, inner, inner)
 		}
 		h.before, h.secret, h.after = before, inner, after
 	} else if holdsSecret(name) {
