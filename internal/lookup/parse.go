@@ -81,6 +81,7 @@ func (p *parser) definition(root *yaml.Node) *Definition {
 			base, err := parseBaseURL(s)
 			if err != nil {
 				p.failf(n, "base_url %v", err)
+				base = s // said once is enough: {base} has a value
 			}
 			d.BaseURL = base
 		}},
@@ -251,16 +252,20 @@ func (p *parser) conditions(n *yaml.Node, where string) []condition {
 	var cs []condition
 	for _, item := range p.items(n, where) {
 		var c condition
+		rules := 0
 		p.mapping(item, where,
 			field{"path", true, func(n *yaml.Node) { c.path = p.path(n, where+".path") }},
-			field{"is", false, func(n *yaml.Node) { c.is = p.choice(n, where+".is", "empty", "missing", "present") }},
+			field{"is", false, func(n *yaml.Node) {
+				rules++
+				c.is = p.choice(n, where+".is", "empty", "missing", "present")
+			}},
 			field{"equals", false, func(n *yaml.Node) {
-				if p.scalar(n, where+".equals") {
+				if rules++; p.scalar(n, where+".equals") {
 					c.equals = &n.Value
 				}
 			}},
 		)
-		if item.Kind == yaml.MappingNode && (c.is == "") == (c.equals == nil) {
+		if item.Kind == yaml.MappingNode && rules != 1 {
 			p.failf(item, "%s: write one of is: empty, is: missing, is: present or equals: VALUE", where)
 		}
 		cs = append(cs, c)
@@ -466,8 +471,8 @@ func (p *parser) mapping(n *yaml.Node, where string, fields ...field) {
 		known[i] = f.key
 	}
 	values := map[string]*yaml.Node{}
-	pairs := p.pairs(n, where)
-	for _, pair := range pairs {
+	var meant []string
+	for _, pair := range p.pairs(n, where) {
 		if slices.Contains(known, pair.key.Value) {
 			values[pair.key.Value] = pair.value
 			continue
@@ -475,13 +480,14 @@ func (p *parser) mapping(n *yaml.Node, where string, fields ...field) {
 		hint := "known here: " + strings.Join(known, ", ")
 		if k := nearest(pair.key.Value, known); k != "" {
 			hint = fmt.Sprintf("did you mean %q?", k)
+			meant = append(meant, k)
 		}
 		p.failf(pair.key, "unknown key %q: %s", join(where, pair.key.Value), hint)
 	}
 	for _, f := range fields {
 		if v := values[f.key]; v != nil {
 			f.read(v)
-		} else if f.required && n.Kind == yaml.MappingNode {
+		} else if f.required && n.Kind == yaml.MappingNode && !slices.Contains(meant, f.key) {
 			p.failf(n, "%s is missing", join(where, f.key))
 		}
 	}

@@ -64,7 +64,17 @@ func parseTemplate(s string) (urlTemplate, error) {
 		t.parts = append(t.parts, p)
 		rest = after
 	}
-	return t, t.checkPlaces()
+	if err := t.checkPlaces(); err != nil {
+		return t, err
+	}
+	example, err := t.expand("http://host", "name")
+	if err != nil {
+		return t, errors.New(`holds a path segment "." or ".."`)
+	}
+	if _, err := url.Parse(example); err != nil {
+		return t, errors.New("is not a URL: a % is written as %25")
+	}
+	return t, nil
 }
 
 func parseHole(s string) (templatePart, error) {
