@@ -41,8 +41,12 @@ type Config struct {
 	// such as https://people.example.org; picture URLs begin with it.
 	// Default: the Host of each request.
 	PublicURL string
-	// Catalog is a folder of pictures or a JSON, JSON Lines or CSV file of
-	// people; the package comment of catalog.go has the rules. Default: the three people built in.
+	// Catalog is a folder of pictures, each named as its person, or a file of
+	// people: .json (an array), .jsonl, or .csv with a header row. A person
+	// has name, age, career and picture, the last a path relative to the
+	// file and within its folder. A folder may have a people.json or
+	// people.jsonl. Pictures are jpeg, png, gif or webp by their bytes.
+	// Default: the three people built in.
 	Catalog string
 	// People is how many made-up people there are besides, at most MaxPeople.
 	People int

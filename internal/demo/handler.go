@@ -197,7 +197,7 @@ func (s *Server) picture(w http.ResponseWriter, r *http.Request, file string) {
 
 // serveFile answers with a picture of the catalog.
 func (s *Server) serveFile(w http.ResponseWriter, r *http.Request, pic picture) {
-	f, size, modified, err := openPicture(s.listed.root, pic.file)
+	f, size, modified, err := openRegular(s.listed.root, pic.file)
 	if err != nil {
 		s.cfg.Log.Warn("picture of the catalog cannot be read", "name", pic.owner, "error", err)
 		w.Header().Del("Cache-Control")

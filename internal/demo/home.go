@@ -14,7 +14,8 @@ const maxShown = 100
 //go:embed home
 var homeFiles embed.FS
 
-// newHome returns the page for people and its parts by file name.
+// newHome returns the page for people, written once, and its parts by file
+// name.
 func newHome(s *Server) (page asset, parts map[string]asset, err error) {
 	parts = make(map[string]asset)
 	for _, f := range []struct{ name, mime string }{
@@ -27,6 +28,13 @@ func newHome(s *Server) (page asset, parts map[string]asset, err error) {
 		}
 		parts[f.name] = newAsset(data, f.mime)
 	}
+
+	icon := style{hair: hairShort, glasses: true, colors: madeUpColors(0)}
+	data, err := icon.encode(kindPNG)
+	if err != nil {
+		return asset{}, nil, fmt.Errorf("draw the icon: %w", err)
+	}
+	parts["icon.png"] = newAsset(data, kindPNG.mime)
 
 	type link struct{ Name, Path string }
 	var view struct {

@@ -116,7 +116,7 @@ func (m *madeUp) withPicture(n int, use func([]byte)) {
 
 // madeUpName returns the n-th made-up name, n below nameCount.
 func madeUpName(n int) string {
-	c := n * nameStep % nameCount
+	c := int(uint64(n) * nameStep % uint64(nameCount))
 	given := givenNames[c%len(givenNames)]
 	c /= len(givenNames)
 	b := make([]byte, 0, len(given)+1+surnameBytes)
@@ -155,7 +155,7 @@ func madeUpNumber(name string) (n int, ok bool) {
 		c = c*syllables + vowel*len(onsets) + onset
 	}
 	c = c*len(givenNames) + g
-	return c * nameBack % nameCount, true
+	return int(uint64(c) * nameBack % uint64(nameCount)), true
 }
 
 // mix is the finalizer of the SplitMix64 generator: neighbours in, noise out.
