@@ -16,7 +16,7 @@ import (
 
 const (
 	picturesPath = "/images/"
-	ownPath      = "/-/" // of the page's parts and the counts; "-" is no name here
+	ownPath      = "/-/" // of the page's parts and the counts; a slash in a name is escaped
 	countsPath   = ownPath + "counts"
 
 	methods = "GET, HEAD, OPTIONS"
@@ -188,7 +188,7 @@ func (s *Server) picture(w http.ResponseWriter, r *http.Request, file string) {
 		})
 	case pic.data != nil:
 		h.Set("Content-Type", pic.kind.mime)
-		h.Set("ETag", etagOf(pic.data))
+		h.Set("ETag", pic.etag)
 		http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(pic.data))
 	default:
 		s.serveFile(w, r, pic)

@@ -29,12 +29,11 @@ func newHome(s *Server) (page asset, parts map[string]asset, err error) {
 		parts[f.name] = newAsset(data, f.mime)
 	}
 
-	icon := style{hair: hairShort, glasses: true, colors: madeUpColors(0)}
-	data, err := icon.encode(kindPNG)
+	icon, err := newTemplate(style{hair: hairShort, glasses: true}, 0)
 	if err != nil {
 		return asset{}, nil, fmt.Errorf("draw the icon: %w", err)
 	}
-	parts["icon.png"] = newAsset(data, kindPNG.mime)
+	parts["icon.png"] = newAsset(icon.appendTo(nil, 0), kindPNG.mime)
 
 	type link struct{ Name, Path string }
 	var view struct {

@@ -79,7 +79,7 @@ func (m *madeUp) person(name string) (person, bool) {
 	h := mix(uint64(n))
 	return person{
 		Name:    name,
-		Age:     strconv.Itoa(18 + int(h%70)),
+		Age:     strconv.Itoa(18 + int(h%50)),
 		Career:  careers[h>>32%uint64(len(careers))],
 		Picture: picturesPath + madeUpFile(n),
 	}, true

@@ -32,6 +32,7 @@ type picture struct {
 	owner string
 	kind  kind
 	data  []byte
+	etag  string // of data
 	file  string
 }
 
@@ -79,7 +80,7 @@ func builtIn() (*directory, error) {
 		if err != nil {
 			return nil, fmt.Errorf("draw %s: %w", b.Name, err)
 		}
-		d.add(b.person, &picture{kind: b.kind, data: data})
+		d.add(b.person, &picture{kind: b.kind, data: data, etag: etagOf(data)})
 	}
 	return d, nil
 }

@@ -116,6 +116,7 @@ func (s style) at(x, y float64) int {
 	}
 
 	face := in(0.5, 0.47, 0.19, 0.24)
+	neck := side < 0.07 && y > 0.5 && y < 0.78
 	smile := y > 0.56 && math.Abs(math.Hypot(side, y-0.5)-0.1) < 0.009
 	eyes := (side-0.075)*(side-0.075)+(y-0.44)*(y-0.44) < 0.018*0.018
 	glasses := s.glasses && (ring(0.078, 0.44, 0.055, 0.008) || side < 0.024 && math.Abs(y-0.435) < 0.007)
@@ -125,18 +126,18 @@ func (s style) at(x, y float64) int {
 
 	switch s.hair {
 	case hairShort:
-		if in(0.5, 0.33, 0.215, 0.16) && y < 0.345 {
+		if in(0.5, 0.4, 0.21, 0.23) && y < 0.43 && !in(0.5, 0.5, 0.17, 0.21) {
 			return partHair
 		}
 	case hairLong:
 		if in(0.5, 0.37, 0.225, 0.19) && y < 0.33+0.5*side {
 			return partHair
 		}
-		if !face && (in(0.5, 0.5, 0.26, 0.3) || side < 0.26 && side > 0.15 && y > 0.5 && y < 0.78) {
+		if !face && !neck && (in(0.5, 0.5, 0.26, 0.3) || side < 0.26 && y > 0.5 && y < 0.78) {
 			return partHair
 		}
 	case hairBun:
-		if in(0.5, 0.34, 0.21, 0.17) && y < 0.33 || in(0.5, 0.13, 0.085, 0.075) {
+		if in(0.5, 0.4, 0.21, 0.23) && !in(0.5, 0.52, 0.18, 0.24) && y < 0.47 || in(0.5, 0.13, 0.085, 0.075) {
 			return partHair
 		}
 	case hairCap:
@@ -146,7 +147,7 @@ func (s style) at(x, y float64) int {
 	}
 
 	switch {
-	case face, side < 0.07 && y > 0.5 && y < 0.78:
+	case face, neck:
 		return partSkin
 	case in(0.5, 1.03, 0.38, 0.3):
 		return partShirt

@@ -31,7 +31,8 @@ const (
 // newTemplate draws s into a file of at least size bytes.
 func newTemplate(s style, size int) (pngTemplate, error) {
 	var b bytes.Buffer
-	if err := (&png.Encoder{CompressionLevel: png.BestCompression}).Encode(&b, s.plain(madeUpSide)); err != nil {
+	s.colors = madeUpColors(0) // opaque ones, or the file would say more of them
+	if err := png.Encode(&b, s.plain(madeUpSide)); err != nil {
 		return pngTemplate{}, err
 	}
 	drawn := b.Bytes()
