@@ -198,8 +198,8 @@ func (l *loader) addEntry(e entry) error {
 func openRegular(root *os.Root, file string) (f *os.File, size int64, modified time.Time, err error) {
 	// Stat comes first: to open a named pipe would wait for its writer.
 	info, err := root.Stat(file)
-	if err != nil {
-		return nil, 0, time.Time{}, err
+	if perr, ok := errors.AsType[*fs.PathError](err); ok {
+		return nil, 0, time.Time{}, fmt.Errorf("%s: %w", file, perr.Err)
 	}
 	if !info.Mode().IsRegular() {
 		return nil, 0, time.Time{}, fmt.Errorf("%s is no regular file", file)
@@ -212,27 +212,42 @@ func openRegular(root *os.Root, file string) (f *os.File, size int64, modified t
 // error, which they return with the line it is on.
 
 func readJSON(r io.Reader, add func(int, entry) error) (line int, err error) {
-	lines := &lineCounter{r: r}
-	dec := json.NewDecoder(lines)
+	data, err := io.ReadAll(r)
+	if err != nil {
+		return 1, err
+	}
+	lineAt := func(offset int64) int { return 1 + bytes.Count(data[:offset], []byte("\n")) }
+
+	// A first pass over the whole has exact places for what is no JSON.
+	var shape []struct{}
+	err = json.Unmarshal(data, &shape)
+	if serr, ok := errors.AsType[*json.SyntaxError](err); ok {
+		return lineAt(max(0, serr.Offset-1)), err
+	}
+	if terr, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
+		return lineAt(max(0, terr.Offset-1)), fmt.Errorf("want an array of people, found: %s", terr.Value)
+	}
+
+	dec := json.NewDecoder(bytes.NewReader(data))
 	dec.DisallowUnknownFields()
 	if t, err := dec.Token(); err != nil || t != json.Delim('[') {
-		return 1, errors.New("want an array of people")
+		return 1, errors.New("want an array of people") // null, which Unmarshal takes
 	}
+	line, counted := 1, int64(0)
 	for dec.More() {
+		begin := dec.InputOffset()
+		for bytes.IndexByte([]byte(" \t\r\n,"), data[begin]) >= 0 {
+			begin++
+		}
+		line += bytes.Count(data[counted:begin], []byte("\n"))
+		counted = begin
 		var e entry
 		if err := dec.Decode(&e); err != nil {
-			return lines.at(jsonErrorOffset(err, dec.InputOffset())), err
+			return line, err
 		}
-		line = lines.at(dec.InputOffset())
 		if err := add(line, e); err != nil {
 			return line, err
 		}
-	}
-	if _, err := dec.Token(); err != nil {
-		return lines.at(dec.InputOffset()), err
-	}
-	if _, err := dec.Token(); err != io.EOF {
-		return lines.at(dec.InputOffset()), errors.New("something follows the array")
 	}
 	return 0, nil
 }
@@ -309,40 +324,6 @@ func readCSV(r io.Reader, add func(int, entry) error) (line int, err error) {
 			return line, err
 		}
 	}
-}
-
-// jsonErrorOffset returns where in the input err arose; at is where the
-// decoder stood.
-func jsonErrorOffset(err error, at int64) int64 {
-	if s, ok := errors.AsType[*json.SyntaxError](err); ok {
-		return s.Offset
-	}
-	return at
-}
-
-// lineCounter passes bytes on and remembers where lines end.
-type lineCounter struct {
-	r    io.Reader
-	read int64
-	ends []int64 // offsets behind each newline
-}
-
-// Read reads from the reader below.
-func (c *lineCounter) Read(p []byte) (int, error) {
-	n, err := c.r.Read(p)
-	for i, b := range p[:n] {
-		if b == '\n' {
-			c.ends = append(c.ends, c.read+int64(i)+1)
-		}
-	}
-	c.read += int64(n)
-	return n, err
-}
-
-// at returns the number of the line that holds the byte before offset.
-func (c *lineCounter) at(offset int64) int {
-	i, _ := slices.BinarySearch(c.ends, offset)
-	return i + 1
 }
 
 // kindOf returns the kind that a file begins as.

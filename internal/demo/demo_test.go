@@ -1,8 +1,11 @@
 package demo_test
 
 import (
+	"bytes"
+	"encoding/json"
 	"errors"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -317,5 +320,39 @@ func TestCatalogMissing(t *testing.T) {
 	_, err := demo.New(demo.Config{Catalog: t.TempDir() + "/none"})
 	if !errors.Is(err, os.ErrNotExist) || !strings.HasPrefix(err.Error(), "demo.catalog: ") {
 		t.Errorf("got %v", err)
+	}
+}
+
+func TestLog(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		level slog.Level
+		lines int
+	}{{slog.LevelInfo, 0}, {slog.LevelDebug, 2}} {
+		t.Run(tt.level.String(), func(t *testing.T) {
+			t.Parallel()
+			var out bytes.Buffer
+			log := slog.New(slog.NewJSONHandler(&out, &slog.HandlerOptions{Level: tt.level}))
+			s := newServer(t, demo.Config{Log: log})
+			ask(t, s, "/images/2.png")
+			ask(t, s, "/a%0ab%1b"+strings.Repeat("x", 10_000))
+
+			lines := slices.Collect(strings.Lines(out.String()))
+			if len(lines) != tt.lines {
+				t.Fatalf("got %d lines, want %d:\n%s", len(lines), tt.lines, out.String())
+			}
+			for _, line := range lines {
+				var got struct {
+					Msg, Method, Path string
+					Status            int
+				}
+				if err := json.Unmarshal([]byte(line), &got); err != nil || len(line) > 500 {
+					t.Fatalf("%s: %v", line, err)
+				}
+				if got.Msg != "request" || got.Method != "GET" || got.Status != 200 || !strings.HasPrefix(got.Path, "/") {
+					t.Errorf("got %s", line)
+				}
+			}
+		})
 	}
 }

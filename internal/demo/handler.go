@@ -199,8 +199,7 @@ func (s *Server) picture(w http.ResponseWriter, r *http.Request, file string) {
 func (s *Server) serveFile(w http.ResponseWriter, r *http.Request, pic picture) {
 	f, size, modified, err := openRegular(s.listed.root, pic.file)
 	if err != nil {
-		s.cfg.Log.Warn("picture of the catalog cannot be read", "name", pic.owner, "error", err)
-		w.Header().Del("Cache-Control")
+		s.cfg.Log.Debug("picture of the catalog cannot be read", "name", pic.owner, "error", err)
 		writeError(w, http.StatusNotFound)
 		return
 	}
