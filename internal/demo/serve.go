@@ -1,0 +1,60 @@
+package demo
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+)
+
+const (
+	headerTimeout  = 10 * time.Second
+	idleTimeout    = 2 * time.Minute
+	drainTimeout   = 10 * time.Second
+	maxHeaderBytes = 32 << 10 // holds a name of 10 kB, escaped
+)
+
+// Listen binds the address of the Config; port 0 picks a free one.
+func (s *Server) Listen(ctx context.Context) (net.Listener, error) {
+	ln, err := new(net.ListenConfig).Listen(ctx, "tcp", s.cfg.Listen)
+	if err != nil {
+		return nil, fmt.Errorf("demo server: %w; choose another address with demo.listen", err)
+	}
+	return ln, nil
+}
+
+// Serve answers on ln until ctx ends, then lets the answers under way finish,
+// for at most 10 seconds and what the stage makes them wait. It closes ln. It
+// returns nil after a clean end.
+func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
+	delay := s.cfg.Latency + s.cfg.Jitter
+	server := &http.Server{
+		Handler:           s,
+		ReadHeaderTimeout: headerTimeout,
+		ReadTimeout:       headerTimeout, // nothing that we answer has a body
+		WriteTimeout:      time.Minute + delay,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    maxHeaderBytes,
+		ErrorLog:          slog.NewLogLogger(s.cfg.Log.Handler(), slog.LevelDebug),
+	}
+
+	ended := make(chan error, 1)
+	go func() { ended <- server.Serve(ln) }()
+	select {
+	case err := <-ended:
+		return fmt.Errorf("demo server: %w", err)
+	case <-ctx.Done():
+	}
+
+	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTimeout+delay)
+	defer cancel()
+	err := server.Shutdown(drain)
+	if err != nil {
+		err = fmt.Errorf("demo server: answers under way were cut: %w", errors.Join(err, server.Close()))
+	}
+	<-ended
+	return err
+}
