@@ -1,0 +1,97 @@
+package redisconn
+
+import (
+	"context"
+	"errors"
+	"net"
+	"sync"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// ErrKilled is what every command returns after Conn.Kill.
+var ErrKilled = errors.New("redis connection was given up during shutdown")
+
+// killSwitch ends all traffic of a client for good. As its Limiter it denies
+// new commands and further tries; as its dialer it refuses new connections
+// and remembers the open ones, to cut those that wait for an answer.
+type killSwitch struct {
+	killed chan struct{} // closed by kill
+
+	mu    sync.Mutex
+	conns map[*killableConn]struct{} // nil once killed
+}
+
+var _ redis.Limiter = (*killSwitch)(nil)
+
+func newKillSwitch() *killSwitch {
+	return &killSwitch{killed: make(chan struct{}), conns: make(map[*killableConn]struct{})}
+}
+
+// Allow denies every command once the switch is thrown.
+func (k *killSwitch) Allow() error {
+	select {
+	case <-k.killed:
+		return ErrKilled
+	default:
+		return nil
+	}
+}
+
+// ReportResult has nothing to learn from results.
+func (k *killSwitch) ReportResult(error) {}
+
+func (k *killSwitch) kill() {
+	k.mu.Lock()
+	open := k.conns
+	if open == nil {
+		k.mu.Unlock()
+		return
+	}
+	k.conns = nil
+	close(k.killed)
+	k.mu.Unlock()
+	for c := range open {
+		_ = c.Conn.Close() // nobody is left who could use its error
+	}
+}
+
+type dialFunc func(ctx context.Context, network, addr string) (net.Conn, error)
+
+func (k *killSwitch) dialer(dial dialFunc) dialFunc {
+	return func(ctx context.Context, network, addr string) (net.Conn, error) {
+		if err := k.Allow(); err != nil {
+			return nil, err
+		}
+		conn, err := dial(ctx, network, addr)
+		if err != nil {
+			return nil, err
+		}
+		c := &killableConn{Conn: conn, k: k}
+		k.mu.Lock()
+		if k.conns != nil {
+			k.conns[c] = struct{}{}
+		}
+		k.mu.Unlock()
+		if err := k.Allow(); err != nil {
+			return nil, errors.Join(err, conn.Close())
+		}
+		return c, nil
+	}
+}
+
+// killableConn is a connection that its killSwitch knows while it is open.
+type killableConn struct {
+	net.Conn
+	k *killSwitch
+}
+
+// NetConn lets the client look for the socket beneath, as with tls.Conn.
+func (c *killableConn) NetConn() net.Conn { return c.Conn }
+
+func (c *killableConn) Close() error {
+	c.k.mu.Lock()
+	delete(c.k.conns, c)
+	c.k.mu.Unlock()
+	return c.Conn.Close()
+}
