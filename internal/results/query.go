@@ -104,9 +104,14 @@ func (db *DB) Reasons(ctx context.Context, b Batch) ([]ReasonCount, error) {
 
 // Get returns the record of one name. [ErrNoName] where there is none.
 func (db *DB) Get(ctx context.Context, b Batch, name string) (Record, error) {
-	v, err := db.rdb.HGet(ctx, db.keys.records(b.Name, tasks.Shard(name, b.Shards)), name).Result()
+	return db.Record(ctx, b.Name, tasks.Shard(name, b.Shards), name)
+}
+
+// Record is Get for who knows the name's shard.
+func (db *DB) Record(ctx context.Context, batch string, shard int, name string) (Record, error) {
+	v, err := db.rdb.HGet(ctx, db.keys.records(batch, shard), name).Result()
 	if errors.Is(err, redis.Nil) {
-		return Record{}, fmt.Errorf("%w: %q in batch %q", ErrNoName, name, b.Name)
+		return Record{}, fmt.Errorf("%w: %q in batch %q", ErrNoName, name, batch)
 	}
 	if err != nil {
 		return Record{}, err

@@ -30,7 +30,12 @@ type Begun struct {
 	Tries int
 	// Crashes is how often this step ran alone and never came back.
 	Crashes int
+	// Suspect: it was running, perhaps beside others, when a process died.
+	Suspect bool
 }
+
+// suspectToken marks a step that ran when its process died; see [DB.Suspect].
+const suspectToken = "suspect"
 
 // Begin reads all that a task needs to know before it does anything, in one
 // trip. A record that cannot be read is an error.
@@ -59,7 +64,12 @@ func (db *DB) Begin(ctx context.Context, r tasks.Ref, rank int) (Begun, error) {
 		b.Tries = int(number(n))
 	}
 	for mark := range strings.FieldsSeq(reply[6]) {
-		if gen, _, _ := strings.Cut(mark, ":"); number(gen) == r.Generation {
+		gen, token, _ := strings.Cut(mark, ":")
+		if number(gen) != r.Generation {
+			continue
+		}
+		b.Suspect = true
+		if token != suspectToken {
 			b.Crashes++
 		}
 	}
@@ -161,6 +171,12 @@ func (db *DB) Mark(ctx context.Context, r tasks.Ref, rank int, token string, set
 	err := markScript.Run(ctx, db.rdb, []string{k.meta(r.Batch, r.Shard), k.crashes(r.Batch, r.Shard)},
 		r.Epoch, field(r.Name, rank), r.Generation, token, on).Err()
 	return noBatch(r.Batch, err)
+}
+
+// Suspect notes that a step was running when its process died. It runs alone
+// the next time, which tells whether it was to blame.
+func (db *DB) Suspect(ctx context.Context, r tasks.Ref, rank int) error {
+	return db.Mark(ctx, r, rank, suspectToken, true)
 }
 
 // word makes a host fit for a record's first line.

@@ -1,0 +1,206 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"runtime/debug"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/hibiken/asynq"
+
+	"github.com/picharvest/picharvest/internal/failure"
+	"github.com/picharvest/picharvest/internal/results"
+	"github.com/picharvest/picharvest/tasks"
+)
+
+const (
+	// maxCrashes is how often a name may take its worker with it. The first
+	// time it ran beside others, and any of them may have been the one.
+	maxCrashes = 3
+	// waitsPerAttempt bounds the waits that a host may ask of a name, so that
+	// a batch has an end whatever its hosts say.
+	waitsPerAttempt = 20
+	// recordWithin bounds what is written after a task's own time is over.
+	recordWithin = 10 * time.Second
+)
+
+// step is what one run of a task does between reading the record and
+// settling it.
+type step interface {
+	// due says whether there is something to do, given what was read. What
+	// only has to be said again (tasks that got lost) it does itself.
+	due(ctx context.Context, b results.Begun) (bool, error)
+	// wait waits for the host's turn. The returned function ends the turn.
+	wait(ctx, leaving context.Context, b results.Begun) (func(), error)
+	// work does it and records the outcome. It returns the host that it
+	// spoke with last.
+	work(ctx context.Context, b results.Begun) (host string, err error)
+	// fail records that it was given up.
+	fail(ctx context.Context, e *failure.Error, host string, exhausted bool) (bool, error)
+}
+
+// attempts decides what each run of a task means: done, once more, or given
+// up. Nothing else in the package does.
+type attempts struct {
+	db          *results.DB
+	log         *slog.Logger
+	leaving     context.Context
+	settled     func(string, results.Record)
+	crowd       crowd
+	maxAttempts int
+	delay       time.Duration
+	maxDelay    time.Duration
+}
+
+// run does one run of a task. nil means that asynq may forget the task.
+func (a *attempts) run(ctx context.Context, r tasks.Ref, rank int, s step) error {
+	b, err := a.db.Begin(ctx, r, rank)
+	if err != nil {
+		return a.later(fmt.Errorf("read the record: %w", err), time.Second)
+	}
+	if b.Void {
+		return nil
+	}
+	due, err := s.due(ctx, b)
+	if err != nil {
+		return a.later(err, time.Second)
+	}
+	if !due {
+		return nil
+	}
+	if b.Crashes+1 >= maxCrashes {
+		e := failure.Newf(failure.ReasonCrashed, failure.Final, "the worker died on this name %d times", maxCrashes)
+		return a.giveUp(ctx, r, s, e, "", true)
+	}
+	// A run that asynq counted and we did not never came back.
+	retried, _ := asynq.GetRetryCount(ctx)
+	suspect := retried > b.Tries || b.Suspect
+	token := uuid.NewString()[:8]
+
+	host, err := a.turn(ctx, r, rank, b, s, suspect, token)
+	if err == nil {
+		a.tell(ctx, r)
+		return nil
+	}
+	return a.verdict(ctx, r, rank, s, host, token, err)
+}
+
+// turn waits for the host, then works among others, or alone if the name is
+// suspected of killing workers.
+func (a *attempts) turn(ctx context.Context, r tasks.Ref, rank int, b results.Begun, s step, suspect bool, token string) (host string, err error) {
+	done, err := s.wait(ctx, a.leaving, b)
+	if err != nil {
+		return "", err
+	}
+	defer done()
+	leave, err := a.crowd.enter(ctx, suspect)
+	if err != nil {
+		return "", err
+	}
+	defer leave()
+	if suspect {
+		if err := a.db.Mark(ctx, r, rank, token, true); err != nil {
+			return "", failure.New(failure.ReasonInternal, failure.Hold, err)
+		}
+		defer func() {
+			late, cancel := detached(ctx)
+			defer cancel()
+			if merr := a.db.Mark(late, r, rank, token, false); merr != nil && !errors.Is(merr, results.ErrNoBatch) {
+				a.log.Warn("a name that ran alone keeps the mark of a crash", "batch", r.Batch, "error", merr)
+			}
+		}()
+	}
+	defer func() {
+		if p := recover(); p != nil {
+			a.log.Error("a handler panicked", "batch", r.Batch, "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+			err = failure.Newf(failure.ReasonInternal, failure.Temporary, "internal error: %v", p)
+		}
+	}()
+	return s.work(ctx, b)
+}
+
+// verdict turns an error into what asynq is to do with the task.
+func (a *attempts) verdict(ctx context.Context, r tasks.Ref, rank int, s step, host, token string, err error) error {
+	if errors.Is(err, context.Canceled) || errors.Is(err, errLeaving) || ctx.Err() != nil {
+		return a.later(err, 0)
+	}
+	e := failure.From(err)
+	switch {
+	case e.Kind == failure.Final:
+		return a.giveUp(ctx, r, s, e, host, false)
+	case e.Kind == failure.Hold && !asked(e):
+		return a.later(e, max(e.RetryAfter, time.Second))
+	}
+	late, cancel := detached(ctx)
+	defer cancel()
+	wait := e.Kind == failure.Hold
+	tries, waits, open, cerr := a.db.CountTry(late, r, rank, token, wait)
+	switch {
+	case cerr != nil:
+		return a.later(cerr, time.Second)
+	case !open:
+		return nil
+	case tries >= a.maxAttempts || waits >= waitsPerAttempt*a.maxAttempts:
+		return a.giveUp(ctx, r, s, e, host, true)
+	case wait:
+		return a.later(e, max(e.RetryAfter, time.Second))
+	}
+	return &again{err: e, delay: a.backoff(tries), counts: true}
+}
+
+// asked reports whether the wait was asked for by the other side.
+func asked(e *failure.Error) bool {
+	return e.Reason == failure.ReasonRateLimited || e.Reason == failure.ReasonUnavailable
+}
+
+// later gives the task back without counting anything.
+func (a *attempts) later(err error, delay time.Duration) error {
+	return &again{err: err, delay: delay}
+}
+
+// backoff doubles from delay to maxDelay, less up to a half by chance.
+func (a *attempts) backoff(tries int) time.Duration {
+	d := a.maxDelay
+	if shift := tries - 1; shift < 30 {
+		d = min(a.delay<<shift, a.maxDelay)
+	}
+	if d <= 0 {
+		return 0
+	}
+	return d - time.Duration(rand.Int64N(int64(d)/2+1))
+}
+
+// giveUp records the failure, then shows it in asynq's archive.
+func (a *attempts) giveUp(ctx context.Context, r tasks.Ref, s step, e *failure.Error, host string, exhausted bool) error {
+	late, cancel := detached(ctx)
+	defer cancel()
+	recorded, err := s.fail(late, e, host, exhausted)
+	if err != nil {
+		return a.later(fmt.Errorf("record the failure: %w", err), time.Second)
+	}
+	if !recorded {
+		return nil
+	}
+	a.tell(late, r)
+	return fmt.Errorf("%s: %w: %w", e.Reason, e, asynq.SkipRetry)
+}
+
+// tell reports a name that has come to its end.
+func (a *attempts) tell(ctx context.Context, r tasks.Ref) {
+	if a.settled == nil {
+		return
+	}
+	rec, err := a.db.Record(ctx, r.Batch, r.Shard, r.Name)
+	if err == nil && !rec.State.Open() && rec.Generation == r.Generation {
+		a.settled(r.Batch, rec)
+	}
+}
+
+// detached returns a context for what must be written though ctx is over.
+func detached(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.WithoutCancel(ctx), recordWithin)
+}

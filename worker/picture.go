@@ -1,0 +1,176 @@
+package worker
+
+import (
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io"
+	"net/url"
+	"sync"
+	"time"
+
+	"github.com/picharvest/picharvest/internal/failure"
+	"github.com/picharvest/picharvest/internal/fetch"
+	"github.com/picharvest/picharvest/internal/picture"
+	"github.com/picharvest/picharvest/internal/results"
+	"github.com/picharvest/picharvest/internal/storage"
+	"github.com/picharvest/picharvest/tasks"
+)
+
+// pictureHandler fetches one picture of a name and stores it.
+type pictureHandler struct {
+	db        *results.DB
+	providers map[string]*Provider
+	limits    map[string]*limit
+	store     storage.Store
+	naming    Naming
+	checker   *picture.Checker
+
+	mu    sync.Mutex
+	bound map[bornBatch]string
+}
+
+// bornBatch is one life of a batch: a name that was deleted may be used again.
+type bornBatch struct {
+	name  string
+	birth int64
+}
+
+// step returns one picture of a name as a step.
+func (h *pictureHandler) step(r tasks.Ref, rank int) step { return &pictureStep{h, r, rank} }
+
+type pictureStep struct {
+	*pictureHandler
+	ref  tasks.Ref
+	rank int
+}
+
+func (s *pictureStep) due(ctx context.Context, b results.Begun) (bool, error) {
+	if _, ok := b.Record.Outcomes[s.rank]; ok || b.Record.State != results.Found {
+		return false, nil
+	}
+	if s.providers[b.Provider] == nil {
+		return false, fmt.Errorf("no definition of provider %q", b.Provider)
+	}
+	if b.Record.Lookup == nil || s.rank > len(b.Record.Lookup.Pictures) || len(b.Record.Lookup.Pictures[s.rank-1]) == 0 {
+		return false, fmt.Errorf("the record has no picture %d", s.rank)
+	}
+	return true, s.checkStore(ctx, bornBatch{s.ref.Batch, b.Birth})
+}
+
+// checkStore makes sure that the batch's pictures lie in the store that is
+// here: a folder that is not mounted must not be filled.
+func (h *pictureHandler) checkStore(ctx context.Context, b bornBatch) error {
+	id, err := h.store.ID(ctx)
+	if err != nil {
+		return err
+	}
+	h.mu.Lock()
+	has, ok := h.bound[b]
+	h.mu.Unlock()
+	if !ok {
+		if has, err = h.db.Bind(ctx, b.name, b.birth, id); err != nil {
+			return err
+		}
+		h.mu.Lock()
+		h.bound[b] = has
+		h.mu.Unlock()
+	}
+	if has != id {
+		return failure.Newf(failure.ReasonStore, failure.Hold, "not the store of batch %q: not mounted? not shared?", b.name)
+	}
+	return nil
+}
+
+func (s *pictureStep) wait(ctx, leaving context.Context, b results.Begun) (func(), error) {
+	return s.limits[b.Provider].wait(ctx, leaving)
+}
+
+func (s *pictureStep) work(ctx context.Context, b results.Begun) (string, error) {
+	var host string
+	var first error
+	for i, candidate := range b.Record.Lookup.Pictures[s.rank-1] {
+		p, err := s.fetch(ctx, s.providers[b.Provider], candidate)
+		if err == nil {
+			p.Candidate = i
+			return host, s.record(ctx, p)
+		}
+		next := hostOf(candidate)
+		e, ok := errors.AsType[*failure.Error](err)
+		if !ok || e.Kind != failure.Final {
+			if ok && e.Kind == failure.Hold {
+				s.limits[b.Provider].hold(e.RetryAfter)
+			}
+			return next, err
+		}
+		// Where every candidate is refused, the first, which was wanted most,
+		// says why.
+		if first == nil {
+			first, host = err, next
+		}
+	}
+	return host, first
+}
+
+func (s *pictureStep) record(ctx context.Context, p results.Picture) error {
+	late, cancel := detached(ctx)
+	defer cancel()
+	if _, err := s.db.CommitPicture(late, s.ref, s.rank, p); err != nil {
+		return failure.New(failure.ReasonInternal, failure.Hold, err)
+	}
+	return nil
+}
+
+func (s *pictureStep) fail(ctx context.Context, e *failure.Error, host string, exhausted bool) (bool, error) {
+	return s.db.FailPicture(ctx, s.ref, s.rank, e, host, exhausted)
+}
+
+// fetch downloads one candidate into the store.
+func (s *pictureStep) fetch(ctx context.Context, p *Provider, rawURL string) (results.Picture, error) {
+	request := fetch.Request{URL: rawURL}
+	if p.Credentials != nil {
+		own, err := p.Credentials()
+		if err != nil {
+			return results.Picture{}, err
+		}
+		request.Credentials, request.CredentialOrigin = own.Credentials, own.CredentialOrigin
+	}
+	resp, err := p.Pictures.Do(ctx, request)
+	if err != nil {
+		return results.Picture{}, err
+	}
+	defer resp.Body.Close()
+	if e := fetch.StatusError(resp, time.Now()); e != nil {
+		return results.Picture{}, e
+	}
+	return s.keep(ctx, resp.Body)
+}
+
+// keep copies body into the store while it is checked, and commits what passed.
+func (s *pictureStep) keep(ctx context.Context, body io.Reader) (results.Picture, error) {
+	w, err := s.store.Create(ctx)
+	if err != nil {
+		return results.Picture{}, err
+	}
+	info, err := s.checker.Check(ctx, body, w)
+	if err != nil {
+		return results.Picture{}, errors.Join(err, w.Abort())
+	}
+	key := s.naming(s.ref.Batch, s.ref.Name, s.rank, info)
+	if err := w.Commit(ctx, key); err != nil {
+		return results.Picture{}, err
+	}
+	return results.Picture{
+		Kind: string(info.Kind), Bytes: info.Bytes, Width: info.Width, Height: info.Height,
+		SHA256: base64.RawURLEncoding.EncodeToString(info.SHA256[:]), Key: key,
+	}, nil
+}
+
+func hostOf(rawURL string) string {
+	u, err := url.Parse(rawURL)
+	if err != nil {
+		return ""
+	}
+	return u.Host
+}
