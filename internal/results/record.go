@@ -2,6 +2,8 @@ package results
 
 import (
 	"bytes"
+	"encoding/base64"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"strconv"
@@ -86,8 +88,7 @@ func (f Failure) Kind() string {
 	return "final"
 }
 
-// Picture is a stored picture. Where it lies follows from batch, name, rank,
-// kind and hash by the store's naming.
+// Picture is a stored picture.
 type Picture struct {
 	Kind   string `json:"k"`
 	Bytes  int64  `json:"b"`
@@ -99,6 +100,15 @@ type Picture struct {
 	Candidate int `json:"c,omitempty"`
 	// Key in the store.
 	Key string `json:"f"`
+}
+
+// Hex returns the hash as most tools write it, or "" where it is unreadable.
+func (p Picture) Hex() string {
+	sum, err := base64.RawURLEncoding.DecodeString(p.SHA256)
+	if err != nil {
+		return ""
+	}
+	return hex.EncodeToString(sum)
 }
 
 // Outcome is what became of one picture: exactly one field is set.

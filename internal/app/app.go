@@ -1,0 +1,195 @@
+// Package app is the composition root: it makes the parts from the settings
+// and joins them. It decides which Redis and which store are used, and
+// nothing about names; commands and their output are package cli's.
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/url"
+	"os"
+	"path/filepath"
+	"runtime/debug"
+	"strings"
+	"time"
+
+	"github.com/hibiken/asynq"
+
+	"github.com/picharvest/picharvest/configs"
+	"github.com/picharvest/picharvest/enqueuer"
+	"github.com/picharvest/picharvest/internal/embedded"
+	"github.com/picharvest/picharvest/internal/redisconn"
+	"github.com/picharvest/picharvest/internal/results"
+	"github.com/picharvest/picharvest/tasks"
+)
+
+// Mode says which Redis a command uses when the settings name none.
+type Mode int
+
+// The modes.
+const (
+	// Server: the Redis at the default address. For enqueue and worker.
+	Server Mode = iota
+	// Read: the embedded Redis of the data folder, which must exist.
+	Read
+	// Own: the embedded Redis of the data folder, made where it is missing.
+	Own
+)
+
+// App is an open connection to the results and the queue.
+type App struct {
+	Settings configs.Settings
+	Conn     *redisconn.Conn
+	DB       *results.DB
+	Logger   *slog.Logger
+	// Embedded is the data folder's Redis, nil where another one is used.
+	Embedded *embedded.Redis
+	// Place says in words which Redis is looked at.
+	Place string
+
+	client *asynq.Client
+}
+
+// Open connects to Redis. Errors are [embedded.ErrNoData] and
+// [*redisconn.OpenError], each a line that says what to do.
+func Open(ctx context.Context, s configs.Settings, mode Mode, log *slog.Logger) (*App, error) {
+	a := &App{Settings: s, Logger: log}
+	rc := s.Redis
+	switch {
+	case rc.IsSet() || mode == Server:
+		a.Place = "Redis at " + rc.Addr()
+	default:
+		e, err := embedded.Open(ctx, s.Data, embedded.Options{Logger: log, Create: mode == Own})
+		if err != nil {
+			return nil, err
+		}
+		a.Embedded, a.Place = e, "the data folder "+s.Data
+		rc.URL = e.URL()
+		rc.Durability = redisconn.DurabilityManaged
+	}
+	conn, err := redisconn.Open(ctx, rc, log)
+	if err != nil {
+		return nil, errors.Join(err, a.closeEmbedded(ctx))
+	}
+	a.Conn = conn
+	a.DB = results.New(conn.Pipelined, conn.Namespace)
+	a.client = asynq.NewClientFromRedisClient(conn.Pipelined)
+	return a, nil
+}
+
+// Close lets go of Redis. Workers must have stopped.
+func (a *App) Close(ctx context.Context) error {
+	return errors.Join(a.Conn.Close(), a.closeEmbedded(ctx))
+}
+
+func (a *App) closeEmbedded(ctx context.Context) error {
+	if a.Embedded == nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
+	defer cancel()
+	return a.Embedded.Close(ctx)
+}
+
+// Enqueuer returns the part that adds names to batches.
+func (a *App) Enqueuer() *enqueuer.Enqueuer {
+	return enqueuer.New(a.Settings.Queue, a.DB, a.client, a.Conn.Namespace)
+}
+
+// Reclaim puts back at once what was running when the last process on the
+// data folder died, and has those names run alone: one of them may be to
+// blame. It does nothing where other workers may be alive.
+func (a *App) Reclaim(ctx context.Context) error {
+	if a.Embedded == nil || !a.Embedded.Owner() || !a.Embedded.Alone() {
+		return nil
+	}
+	moved, err := embedded.ReclaimActive(ctx, a.Conn.Plain, nil)
+	if err != nil {
+		return fmt.Errorf("put interrupted tasks back: %w", err)
+	}
+	inspector := asynq.NewInspectorFromRedisClient(a.Conn.Plain)
+	for queue, ids := range moved {
+		for _, id := range ids {
+			info, err := inspector.GetTaskInfo(queue, id)
+			if err != nil {
+				return fmt.Errorf("put interrupted tasks back: %w", err)
+			}
+			ref, rank, err := step(info)
+			if err != nil {
+				continue // the worker archives it with its reason
+			}
+			if err := a.DB.Suspect(ctx, ref, rank); err != nil && !errors.Is(err, results.ErrNoBatch) {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func step(info *asynq.TaskInfo) (tasks.Ref, int, error) {
+	if info.Type == tasks.TypePicture {
+		p, err := tasks.DecodePicture(info.Payload)
+		return p.Ref, p.Rank, err
+	}
+	p, err := tasks.DecodeLookup(info.Payload)
+	return p.Ref, results.LookupRank, err
+}
+
+// Workers returns how many worker processes are alive and serve queues of
+// this namespace.
+func (a *App) Workers(_ context.Context) (int, error) {
+	servers, err := asynq.NewInspectorFromRedisClient(a.Conn.Plain).Servers()
+	if err != nil {
+		return 0, err
+	}
+	processes := make(map[string]bool)
+	for _, s := range servers {
+		for name := range s.Queues {
+			if q, ok := tasks.ParseQueue(name); ok && q.Namespace == a.Conn.Namespace {
+				processes[fmt.Sprintf("%s:%d", s.Host, s.PID)] = true
+			}
+		}
+	}
+	return len(processes), nil
+}
+
+// StorePath returns the folder that the settings name for pictures.
+func StorePath(s configs.Settings) string {
+	if s.Storage.URL == "" {
+		return filepath.Join(s.Data, "pictures")
+	}
+	if path, ok := strings.CutPrefix(s.Storage.URL, "file://"); ok {
+		if u, err := url.PathUnescape(path); err == nil {
+			return u
+		}
+		return path
+	}
+	return s.Storage.URL
+}
+
+// Version returns the version that the binary was built from.
+func Version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok || info.Main.Version == "" || info.Main.Version == "(devel)" {
+		return "devel"
+	}
+	return strings.TrimPrefix(info.Main.Version, "v")
+}
+
+// owner names this process in temporary files.
+func owner() string {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "localhost"
+	}
+	host = strings.Map(func(r rune) rune {
+		if r == '-' || r == '.' || ('0' <= r && r <= '9') || ('a' <= r && r <= 'z') || ('A' <= r && r <= 'Z') {
+			return r
+		}
+		return '_'
+	}, host)
+	return fmt.Sprintf("%.40s-%d", host, os.Getpid())
+}
+

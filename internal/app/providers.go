@@ -1,0 +1,138 @@
+package app
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/picharvest/picharvest/configs"
+	"github.com/picharvest/picharvest/configs/providers"
+	"github.com/picharvest/picharvest/internal/fetch"
+	"github.com/picharvest/picharvest/internal/lookup"
+	"github.com/picharvest/picharvest/internal/netguard"
+	"github.com/picharvest/picharvest/worker"
+)
+
+// maxRedirects is how many redirects lookups and pictures follow.
+const maxRedirects = 5
+
+// Catalogue reads every provider definition: the built-in ones, those of the
+// user's folder, and those of the configuration file.
+func Catalogue(s configs.Settings) (*lookup.Catalogue, error) {
+	src := lookup.Sources{BuiltIn: providers.Files, Inline: s.Providers.Definitions}
+	folder, explicit := s.Providers.Folder, s.Providers.Folder != ""
+	if !explicit {
+		base, err := os.UserConfigDir()
+		if err == nil {
+			folder = filepath.Join(base, "harvest", "providers")
+		}
+	}
+	if folder != "" {
+		switch _, err := os.Stat(folder); {
+		case err == nil:
+			src.Folder, src.FolderName = os.DirFS(folder), folder
+		case explicit || !errors.Is(err, fs.ErrNotExist):
+			return nil, fmt.Errorf("providers.folder: %w", err)
+		}
+	}
+	return lookup.NewCatalogue(src)
+}
+
+// Definition returns the definition of a provider, at the base URL that the
+// settings name for it.
+func Definition(s configs.Settings, c *lookup.Catalogue, name string) (*lookup.Definition, error) {
+	entry, err := c.Get(name)
+	if err != nil {
+		return nil, err
+	}
+	base, ok := s.Providers.BaseURLs[name]
+	if !ok {
+		return entry.Definition, nil
+	}
+	def, err := entry.WithBaseURL(base)
+	if err != nil {
+		return nil, fmt.Errorf("providers.base_urls.%s: %w", name, err)
+	}
+	return def, nil
+}
+
+// UserAgent is what every request says of itself.
+func UserAgent(contact string) string {
+	if contact == "" {
+		return "harvest/" + Version()
+	}
+	return fmt.Sprintf("harvest/%s (+%s)", Version(), contact)
+}
+
+// LookupClient returns a client for the service that def describes. Errors
+// say which contact or secret is missing.
+func LookupClient(s configs.Settings, def *lookup.Definition) (*lookup.Client, error) {
+	ex, err := fetch.New(fetch.Config{
+		UserAgent: UserAgent(s.Contact), Timeout: def.Timeout, MaxBytes: def.MaxBytes,
+		MaxRedirects: maxRedirects, SameOrigin: true, MaxIdleConns: idleConns(s),
+		CAFile: def.TLS.CAFile, CertFile: def.TLS.CertFile, KeyFile: def.TLS.KeyFile,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("provider %s: %w", def.Name, err)
+	}
+	return lookup.New(def, ex, lookup.Options{Contact: s.Contact})
+}
+
+// provider joins a definition's lookup and the guarded client for its
+// pictures.
+func provider(s configs.Settings, def *lookup.Definition) (*worker.Provider, error) {
+	client, err := LookupClient(s, def)
+	if err != nil {
+		return nil, err
+	}
+	guard, err := netguard.New(append(def.AllowedHosts(), s.Picture.Allow...), s.Picture.Ports...)
+	if err != nil {
+		return nil, fmt.Errorf("provider %s: %w", def.Name, err)
+	}
+	cfg := fetch.Config{
+		UserAgent: UserAgent(s.Contact), Timeout: s.Picture.Timeout, MaxBytes: s.Picture.MaxBytes,
+		MaxRedirects: maxRedirects, Guard: guard, MaxIdleConns: idleConns(s),
+		Proxy: s.Picture.Proxy, InsecureHosts: s.Picture.InsecureHosts, CAFile: def.TLS.CAFile,
+	}
+	p := &worker.Provider{
+		Host: host(def.Origin()), Lookup: client,
+		LookupLimits: def.LookupLimits(lookup.SystemSecrets), PictureLimits: def.Limits.Picture,
+	}
+	if def.Pictures.SameOriginAuth {
+		cfg.CertFile, cfg.KeyFile = def.TLS.CertFile, def.TLS.KeyFile
+		p.Credentials = func() (fetch.Request, error) { return client.Request("") }
+	}
+	if p.Pictures, err = fetch.New(cfg); err != nil {
+		return nil, fmt.Errorf("provider %s: %w", def.Name, err)
+	}
+	return p, nil
+}
+
+// providersFor returns every provider that this installation can use. A
+// provider that lacks a contact or a secret is left out and reported, unless
+// it is the one that was asked for.
+func providersFor(s configs.Settings, c *lookup.Catalogue, wanted string, skipped func(name string, err error)) (map[string]*worker.Provider, error) {
+	all := make(map[string]*worker.Provider)
+	for _, name := range c.Names() {
+		def, err := Definition(s, c, name)
+		if err != nil {
+			return nil, err
+		}
+		p, err := provider(s, def)
+		if err != nil {
+			if name == wanted {
+				return nil, err
+			}
+			skipped(name, err)
+			continue
+		}
+		all[name] = p
+	}
+	return all, nil
+}
+
+func idleConns(s configs.Settings) int {
+	return max(s.Worker.Concurrency, s.Worker.Lookups, s.Worker.Pictures)
+}

@@ -1,0 +1,94 @@
+package app
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/picharvest/picharvest/internal/lookup"
+	"github.com/picharvest/picharvest/internal/picture"
+	"github.com/picharvest/picharvest/internal/results"
+	"github.com/picharvest/picharvest/internal/storage"
+	"github.com/picharvest/picharvest/internal/storage/file"
+	"github.com/picharvest/picharvest/worker"
+)
+
+// Namings by the words of storage.names.
+const (
+	NamesReadable = "readable"
+	NamesContent  = "content"
+)
+
+// Worker returns a worker and a function that closes its store. wanted names
+// a provider without which there is nothing to do, or is empty. settled may
+// be nil.
+func (a *App) Worker(ctx context.Context, c *lookup.Catalogue, wanted string, settled func(string, results.Record)) (*worker.Worker, func() error, error) {
+	s := a.Settings
+	providers, err := providersFor(s, c, wanted, func(name string, err error) {
+		a.Logger.Info("provider left out", "provider", name, "cause", err)
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	checker, err := picture.New(s.Picture.Config)
+	if err != nil {
+		return nil, nil, err
+	}
+	store, err := file.New(StorePath(s), owner())
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := a.clean(ctx, store); err != nil {
+		a.Logger.Warn("temporary files of dead processes stay", "error", err)
+	}
+	naming := byName
+	if s.Storage.Names == NamesContent {
+		naming = byContent
+	}
+	return worker.New(s.Worker, worker.Deps{
+		Redis: a.Conn.ForServers(), Queue: a.client, Namespace: a.Conn.Namespace, DB: a.DB,
+		Providers: providers, Store: store, Naming: naming, Checker: checker,
+		Logger: a.Logger, Settled: settled,
+	}), store.Close, nil
+}
+
+// clean removes what dead processes of this machine left unfinished.
+func (a *App) clean(ctx context.Context, store *file.Store) error {
+	if a.Embedded == nil || !a.Embedded.Owner() || !a.Embedded.Alone() {
+		return nil
+	}
+	// Nobody else has the data folder open, so nobody else is writing.
+	_, err := store.RemoveTemps(ctx, func(string) bool { return true })
+	return err
+}
+
+func byName(batch, name string, rank int, info picture.Info) string {
+	return storage.Key(batch, name, rank, info.Kind.Ext())
+}
+
+func byContent(_, _ string, _ int, info picture.Info) string {
+	return storage.ContentKey(info.SHA256, info.Kind.Ext())
+}
+
+// PicturePath returns where a stored picture lies, relative to the working
+// folder where that is shorter.
+func PicturePath(store, key string) string {
+	path := filepath.Join(store, filepath.FromSlash(key))
+	wd, err := os.Getwd()
+	if err != nil {
+		return path
+	}
+	if rel, err := filepath.Rel(wd, path); err == nil && len(rel) < len(path) {
+		return rel
+	}
+	return path
+}
+
+// NoProvider is the error of a command that needs a provider and has none.
+type NoProvider struct{ Names []string }
+
+// Error lists what can be chosen.
+func (e *NoProvider) Error() string {
+	return fmt.Sprintf("no provider chosen: give one of %v", e.Names)
+}

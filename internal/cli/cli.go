@@ -1,0 +1,171 @@
+// Package cli is the command line: commands, flags, streams, exit codes and
+// the words on the screen. stdout carries data, stderr logs and progress. The
+// work itself is done by the packages below; nothing here decides about
+// names.
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"github.com/picharvest/picharvest/configs"
+	"github.com/picharvest/picharvest/internal/app"
+)
+
+// Streams are a program's standard streams.
+type Streams struct {
+	In       io.Reader
+	Out, Err io.Writer
+}
+
+// Program makes the root command of one of the three programs.
+type Program func(*Env) *cobra.Command
+
+// Main runs program with the process's arguments and returns its exit code.
+func Main(program Program) int {
+	return Run(context.Background(), program, os.Args[1:], Streams{os.Stdin, os.Stdout, os.Stderr})
+}
+
+// Run runs program. The first SIGINT or SIGTERM ends ctx, which ends work in
+// an orderly way; the second ends the process at once.
+func Run(ctx context.Context, program Program, args []string, std Streams) int {
+	ctx, stop := signals(ctx)
+	defer stop()
+	env := newEnv(std)
+	root := program(env)
+	root.SetArgs(args)
+	root.SetIn(std.In)
+	root.SetOut(std.Out)
+	root.SetErr(env.Err)
+	root.SilenceErrors, root.SilenceUsage = true, true
+	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
+		return usage(fmt.Errorf("%w\nsee `%s --help`", err, c.CommandPath()))
+	})
+	err := root.ExecuteContext(ctx)
+	code := exitCode(ctx, err)
+	if text := message(err); text != "" {
+		fmt.Fprintf(env.Err, "%s: %s\n", root.Name(), text)
+	}
+	return code
+}
+
+// signals returns a context that the first signal ends. The second signal
+// exits.
+func signals(ctx context.Context) (context.Context, func()) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	ch := make(chan os.Signal, 2)
+	signal.Notify(ch, os.Interrupt, syscall.SIGTERM)
+	done := make(chan struct{})
+	go func() {
+		for n := 0; ; n++ {
+			select {
+			case <-done:
+				return
+			case s := <-ch:
+				if n > 0 {
+					os.Exit(ExitInterrupted)
+				}
+				cancel(&interrupted{s})
+			}
+		}
+	}()
+	return ctx, func() {
+		signal.Stop(ch)
+		close(done)
+		cancel(nil)
+	}
+}
+
+// interrupted is the cause of a context that a signal ended.
+type interrupted struct{ signal os.Signal }
+
+func (i *interrupted) Error() string { return "interrupted by " + i.signal.String() }
+
+// Harvest is the program that has every command.
+func Harvest(env *Env) *cobra.Command {
+	root := &cobra.Command{
+		Use:   "harvest",
+		Short: "From a list of names to their records and pictures",
+		Long: `harvest asks a lookup service about every name of a list, downloads the
+pictures that the answers point to, proves that they are pictures, and keeps
+what became of each name, so that it can be asked, exported and tried again.
+
+On one machine, with nothing installed but this program:
+
+  harvest run --file names.txt --provider wikipedia --contact you@example.org
+  harvest results
+
+With a Redis and as many workers as you like:
+
+  harvest worker --concurrency 100 &
+  harvest enqueue --file names.txt --wait
+
+Exit codes: 0 all well; 1 a name failed; 2 usage or configuration; 3 Redis or
+the picture store is out of reach or full; 4 nothing to do (where asked for);
+5 stopped by a limit; 70 internal error; 130 interrupted.`,
+		Version:       app.Version(),
+		SilenceErrors: true,
+	}
+	root.AddGroup(&cobra.Group{ID: "work", Title: "Work:"},
+		&cobra.Group{ID: "ask", Title: "Ask:"},
+		&cobra.Group{ID: "change", Title: "Change a batch:"},
+		&cobra.Group{ID: "setup", Title: "Set up:"})
+	global(env, root)
+	add := func(group string, commands ...*cobra.Command) {
+		for _, c := range commands {
+			c.GroupID = group
+			root.AddCommand(c)
+		}
+	}
+	add("work", runCommand(env), enqueueCommand(env), workerCommand(env))
+	add("ask", statusCommand(env), resultsCommand(env))
+	add("change", retryCommand(env), pauseCommand(env), resumeCommand(env), cancelCommand(env), deleteCommand(env))
+	add("setup", providersCommand(env), configCommand(env), demoServerCommand(env))
+	root.SetHelpCommandGroupID("setup")
+	root.SetCompletionCommandGroupID("setup")
+	return root
+}
+
+// Enqueue is the program that is `harvest enqueue` alone.
+func Enqueue(env *Env) *cobra.Command { return alone(env, enqueueCommand(env)) }
+
+// Worker is the program that is `harvest worker` alone.
+func Worker(env *Env) *cobra.Command { return alone(env, workerCommand(env)) }
+
+func alone(env *Env, c *cobra.Command) *cobra.Command {
+	c.Version = app.Version()
+	global(env, c)
+	return c
+}
+
+// global adds the flags that every command has.
+func global(env *Env, c *cobra.Command) {
+	f := c.PersistentFlags()
+	f.StringVar(&env.configFile, "config", "", "configuration `file` (default: ./harvest.yaml, then the user's, then /etc/harvest/config.yaml)")
+	env.setting(f, "redis.url", "redis", "", "`URL` of Redis: redis://, rediss:// or unix://")
+	env.setting(f, "redis.namespace", "namespace", "", "`word` that keeps installations on one Redis apart")
+	env.setting(f, "data", "data", "", "data `folder` (default ./harvest-data)")
+	env.setting(f, "log.level", "log-level", "", "least `level` logged: debug, info, warn or error")
+	env.setting(f, "log.format", "log-format", "", "log `format`: auto, text or json")
+}
+
+// load reads the settings, and says on stderr what is odd about them.
+func (e *Env) load(c *cobra.Command) (configs.Settings, error) {
+	loaded, err := e.loaded(c)
+	if err != nil {
+		return configs.Settings{}, err
+	}
+	for _, w := range loaded.Warnings {
+		fmt.Fprintf(e.Err, "%s: warning: %s\n", c.Root().Name(), w)
+	}
+	return loaded.Settings, nil
+}
+
+func isCancelled(err error) bool { return errors.Is(err, context.Canceled) }

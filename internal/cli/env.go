@@ -1,0 +1,126 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"strings"
+	"sync"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+	"golang.org/x/term"
+
+	"github.com/picharvest/picharvest/configs"
+	"github.com/picharvest/picharvest/internal/app"
+)
+
+// Env is what every command works with.
+type Env struct {
+	In  io.Reader
+	Out io.Writer
+	// Err is shared by log lines and the progress bar.
+	Err *screen
+
+	configFile string
+	// settings maps flags to the settings that they set.
+	settings map[string]string
+}
+
+func newEnv(std Streams) *Env {
+	return &Env{In: std.In, Out: std.Out, Err: &screen{w: std.Err}, settings: make(map[string]string)}
+}
+
+// setting adds a flag for a setting. Its default is the setting's own.
+func (e *Env) setting(f *pflag.FlagSet, key, flag, short, help string) {
+	f.StringP(flag, short, "", help)
+	e.settings[flag] = key
+}
+
+// loaded reads the settings of all sources for command c.
+func (e *Env) loaded(c *cobra.Command) (*configs.Loaded, error) {
+	flags := make(map[string]configs.Flag)
+	c.Flags().Visit(func(f *pflag.Flag) {
+		if key, ok := e.settings[f.Name]; ok {
+			flags[key] = configs.Flag{Name: f.Name, Value: f.Value.String()}
+		}
+	})
+	return configs.Load(configs.Options{File: e.configFile, Flags: flags})
+}
+
+// open reads the settings and connects.
+func (e *Env) open(ctx context.Context, c *cobra.Command, mode app.Mode, fallback slog.Level) (*app.App, error) {
+	s, err := e.load(c)
+	if err != nil {
+		return nil, err
+	}
+	return app.Open(ctx, s, mode, e.logger(s, fallback))
+}
+
+// logger logs to stderr: text on a terminal, JSON otherwise. fallback is the
+// least level where the settings leave it at the default.
+func (e *Env) logger(s configs.Settings, fallback slog.Level) *slog.Logger {
+	level := fallback
+	if s.Log.Level != "info" {
+		_ = level.UnmarshalText([]byte(s.Log.Level)) // valid settings only
+	}
+	opts := &slog.HandlerOptions{Level: level}
+	if s.Log.Format == "json" || (s.Log.Format == "auto" && !e.Err.terminal()) {
+		return slog.New(slog.NewJSONHandler(e.Err, opts))
+	}
+	return slog.New(slog.NewTextHandler(e.Err, opts))
+}
+
+// screen is stderr, on which a progress bar may stand. What is written goes
+// above the bar.
+type screen struct {
+	mu    sync.Mutex
+	w     io.Writer
+	above io.Writer
+}
+
+func (s *screen) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.above != nil {
+		return s.above.Write(p)
+	}
+	return s.w.Write(p)
+}
+
+// through sends what is written through w, until it is called with nil.
+func (s *screen) through(w io.Writer) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.above = w
+}
+
+func (s *screen) terminal() bool { return isTerminal(s.w) }
+
+func isTerminal(stream any) bool {
+	f, ok := stream.(*os.File)
+	return ok && term.IsTerminal(int(f.Fd()))
+}
+
+// width is the terminal's, 0 where there is none.
+func width(stream any) int {
+	if f, ok := stream.(*os.File); ok {
+		if w, _, err := term.GetSize(int(f.Fd())); err == nil {
+			return w
+		}
+	}
+	return 0
+}
+
+// redisError reports whether err is Redis out of reach, full or unwilling.
+func redisError(err error) bool {
+	var network net.Error
+	return errors.As(err, &network) || redis.HasErrorPrefix(err, "OOM") || redis.HasErrorPrefix(err, "READONLY") ||
+		redis.HasErrorPrefix(err, "LOADING") || redis.HasErrorPrefix(err, "CLUSTERDOWN") || redis.HasErrorPrefix(err, "NOAUTH") ||
+		redis.HasErrorPrefix(err, "NOPERM") || errors.Is(err, redis.ErrClosed) || errors.Is(err, io.EOF) ||
+		strings.Contains(err.Error(), "OOM command not allowed")
+}
