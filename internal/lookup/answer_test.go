@@ -322,3 +322,21 @@ func FuzzExtract(f *testing.F) {
 		}
 	})
 }
+
+// A path is the operator's, the answer a stranger's: no pair may panic.
+func FuzzPath(f *testing.F) {
+	for _, path := range []string{
+		"a", "a.0.b", "a.#.b", "a.#(b==1)#.c", "@this", "@values.0", "a|@flatten", "{a,b}", "[a,b.#]", "*.b?", "..#", "!\"x\"", `a\.b`, "@pretty:{\"x\":1}|a",
+	} {
+		f.Add(path, []byte(`{"a":[{"b":1,"c":"x"},{"b":[[2]]}],"b":null}`))
+	}
+	f.Fuzz(func(t *testing.T, path string, body []byte) {
+		d := mustParse(t, rules)
+		d.attributes = []attributeRule{{"a", path}}
+		d.Pictures.from = [][]string{{path, path}}
+		d.answer = answerRules{expect: []condition{{path: "none", is: "missing"}}, notFound: []condition{{path: path, is: "missing"}}, message: path}
+		d.licence.path, d.source.path = path, path
+		d.Extract("ada", Reply{Status: 200, Body: body})
+		d.Extract("ada", Reply{Status: 500, Body: body})
+	})
+}
