@@ -218,6 +218,32 @@ func TestRequest(t *testing.T) {
 	}
 }
 
+func TestPictureRequest(t *testing.T) {
+	t.Parallel()
+	const picture = "https://photos.corp/1.jpg"
+	sameOrigin := strings.Replace(withSecrets, "from: [picture]", "from: [picture], auth: same_origin", 1)
+	for yaml, want := range map[string]fetch.Request{
+		withSecrets: {URL: picture},
+		sameOrigin: {
+			URL:              picture,
+			Credentials:      http.Header{"X-Version": {"2"}, "X-Api-Key": {"k1"}},
+			CredentialOrigin: "https://api.corp",
+		},
+	} {
+		c, err := New(mustParse(t, yaml), exchangeFunc(nil), Options{Secrets: given(map[string]string{"key": "k1"})})
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := c.PictureRequest(picture)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("(-want +got):\n%s", diff)
+		}
+	}
+}
+
 func TestExampleShowsNoSecret(t *testing.T) {
 	t.Parallel()
 	got, err := mustParse(t, withSecrets).Example("ada", given(map[string]string{"key": "k1"}))

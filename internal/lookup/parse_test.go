@@ -115,6 +115,27 @@ func TestParseFull(t *testing.T) {
 	}
 }
 
+func TestTheDocumentedDefinitionIsOne(t *testing.T) {
+	t.Parallel()
+	doc, err := os.ReadFile("doc.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var yaml strings.Builder
+	for line := range strings.Lines(string(doc)) {
+		if line == "//\n" {
+			line = "//\t\n"
+		}
+		if code, ok := strings.CutPrefix(line, "//\t"); ok {
+			yaml.WriteString(code)
+		}
+	}
+	d := mustParse(t, yaml.String())
+	if d.Name != "staff" || len(d.Samples) != 1 {
+		t.Errorf("got %+v", d)
+	}
+}
+
 func TestParseDefaults(t *testing.T) {
 	t.Parallel()
 	d := mustParse(t, minimal)
