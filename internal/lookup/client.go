@@ -1,10 +1,3 @@
-// Package lookup asks a JSON HTTP API about a name and takes the record and
-// the picture URLs from its answer. How to ask and where to look is data: a
-// Definition, read from YAML. A new service needs a new file and no code.
-//
-// The package does not fetch pictures, does not judge their URLs (they are a
-// stranger's, and whoever dials them must), does not wait, and does not try
-// again: it says what an answer means, in the words of package failure.
 package lookup
 
 import (
@@ -89,6 +82,24 @@ func (c *Client) Request(name string) (fetch.Request, error) {
 	return req, err
 }
 
+// PictureRequest returns the request for a picture at url, which is a
+// stranger's and not judged here. Where the definition says pictures.auth:
+// same_origin it carries the lookup's headers and secrets, for the lookup's
+// exact origin alone; otherwise it carries nothing.
+func (c *Client) PictureRequest(url string) (fetch.Request, error) {
+	req := fetch.Request{URL: url}
+	if !c.def.Pictures.SameOriginAuth {
+		return req, nil
+	}
+	req.Credentials, req.CredentialOrigin = http.Header{}, c.def.Origin()
+	if _, err := c.def.fill(req.Credentials, req.Credentials, c.secrets); err != nil {
+		return fetch.Request{}, failure.Newf(failure.ReasonCredentials, failure.Hold, "picture of %s: %w", c.def.Name, err)
+	}
+	// It names the lookup's JSON.
+	req.Credentials.Del("Accept")
+	return req, nil
+}
+
 // Example returns what a lookup of name would send, fit to be shown: a secret
 // that is set reads [redacted], a header whose optional secret is not set is
 // left out.
@@ -109,9 +120,12 @@ func (d *Definition) request(name string, secrets SecretFunc) (fetch.Request, []
 	if err != nil {
 		return fetch.Request{}, nil, failure.Newf(failure.ReasonBadURL, failure.Final, "ask %s: %w", d.Name, err)
 	}
-	req := fetch.Request{URL: u, Header: http.Header{"Accept": {"application/json"}}}
-	if len(d.Secrets) > 0 {
-		req.Credentials, req.CredentialOrigin = http.Header{}, d.Origin()
+	req := fetch.Request{
+		URL:         u,
+		Header:      http.Header{"Accept": {"application/json"}},
+		Credentials: http.Header{},
+		// Set whatever the headers hold: the client certificate goes by it too.
+		CredentialOrigin: d.Origin(),
 	}
 	used, err := d.fill(req.Header, req.Credentials, secrets)
 	if err != nil {

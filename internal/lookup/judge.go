@@ -95,20 +95,26 @@ func (d *Definition) credentialsHint() string {
 // judgeJSON returns nil where body is JSON that is safe to look into. A
 // service that says text/html and sends JSON is taken by its bytes.
 func (d *Definition) judgeJSON(r Reply, body []byte) error {
-	kind, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	switch {
 	case startsHTML(body):
-	case len(bytes.TrimSpace(body)) == 0:
-		return failure.Newf(failure.ReasonBadAnswer, failure.Temporary, "the answer of %s is empty", d.Name)
+		return d.blocked()
 	case tooDeep(body):
 		return failure.Newf(failure.ReasonBadAnswer, failure.Temporary,
 			"the answer of %s is nested deeper than %d levels", d.Name, maxDepth)
 	case gjson.ValidBytes(body):
 		return nil
-	case kind != "text/html" && kind != "application/xhtml+xml":
-		return failure.Newf(failure.ReasonBadAnswer, failure.Temporary,
-			"the answer of %s is no JSON (%d bytes of %q)", d.Name, len(body), printable(kind, 60))
+	case len(bytes.TrimSpace(body)) == 0:
+		return failure.Newf(failure.ReasonBadAnswer, failure.Temporary, "the answer of %s is empty", d.Name)
 	}
+	kind, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	if kind == "text/html" || kind == "application/xhtml+xml" {
+		return d.blocked()
+	}
+	return failure.Newf(failure.ReasonBadAnswer, failure.Temporary,
+		"the answer of %s is no JSON (%d bytes of %q)", d.Name, len(body), printable(kind, 60))
+}
+
+func (d *Definition) blocked() error {
 	return failure.Newf(failure.ReasonBlocked, failure.Temporary,
 		"%s sent a web page where JSON was due: it may ask for a log-in, a captcha or fewer requests", d.Name)
 }

@@ -99,7 +99,12 @@ func (p *parser) definition(root *yaml.Node) *Definition {
 		field{"limits", false, func(n *yaml.Node) {
 			p.mapping(n, "limits",
 				field{"lookup", false, func(n *yaml.Node) { d.Limits.Lookup = p.limits(n, "limits.lookup") }},
-				field{"anonymous", false, func(n *yaml.Node) { d.Limits.Anonymous = p.limits(n, "limits.anonymous") }},
+				field{"anonymous", false, func(n *yaml.Node) {
+					if !slices.ContainsFunc(d.Secrets, func(s Secret) bool { return s.Optional }) {
+						p.failf(n, "limits.anonymous never holds: it is for a service with an optional secret")
+					}
+					d.Limits.Anonymous = p.limits(n, "limits.anonymous")
+				}},
 				field{"picture", false, func(n *yaml.Node) { d.Limits.Picture = p.limits(n, "limits.picture") }},
 			)
 		}},

@@ -115,6 +115,27 @@ func TestParseFull(t *testing.T) {
 	}
 }
 
+func TestTheDocumentedDefinitionIsOne(t *testing.T) {
+	t.Parallel()
+	doc, err := os.ReadFile("doc.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var yaml strings.Builder
+	for line := range strings.Lines(string(doc)) {
+		if line == "//\n" {
+			line = "//\t\n"
+		}
+		if code, ok := strings.CutPrefix(line, "//\t"); ok {
+			yaml.WriteString(code)
+		}
+	}
+	d := mustParse(t, yaml.String())
+	if d.Name != "staff" || len(d.Samples) != 1 {
+		t.Errorf("got %+v", d)
+	}
+}
+
 func TestParseDefaults(t *testing.T) {
 	t.Parallel()
 	d := mustParse(t, minimal)
@@ -190,6 +211,7 @@ x.yaml:7: pictures.allow: "*:443" is no exception: write host:port, a CIDR such 
 x.yaml:7: pictures.allow: "h" is no exception: write host:port, a CIDR such as 10.1.0.0/16, or lookup-origin
 x.yaml:7: pictures.allow: "h:0" is no exception: write host:port, a CIDR such as 10.1.0.0/16, or lookup-origin`},
 		{"zero limit", minimal + "limits: {lookup: {per_minute: 0}}\n", `x.yaml:8: limits.lookup.per_minute: "0" is no whole number from 1 up`},
+		{"limits for nobody", minimal + "limits: {anonymous: {per_minute: 1}}\n", "x.yaml:8: limits.anonymous never holds: it is for a service with an optional secret"},
 		{"half a certificate", minimal + "tls: {cert_file: a}\n", "x.yaml:8: tls: a client certificate needs both cert_file and key_file"},
 		{"bad timeout", minimal + "timeout: 10\n", `x.yaml:8: timeout: "10" is no time from 1ms to 10m: write 10s`},
 		{"bad size", minimal + "max_bytes: 1GB\n", `x.yaml:8: max_bytes: "1GB" is no size from 1 to 64MiB: write 1MiB`},
