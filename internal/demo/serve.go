@@ -13,6 +13,7 @@ import (
 const (
 	headerTimeout  = 10 * time.Second
 	idleTimeout    = 2 * time.Minute
+	answerTimeout  = time.Minute // besides what the stage makes an answer wait
 	drainTimeout   = 10 * time.Second
 	maxHeaderBytes = 32 << 10 // holds a name of 10 kB, escaped
 )
@@ -34,11 +35,12 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	server := &http.Server{
 		Handler:           s,
 		ReadHeaderTimeout: headerTimeout,
-		ReadTimeout:       headerTimeout, // nothing that we answer has a body
-		WriteTimeout:      time.Minute + delay,
-		IdleTimeout:       idleTimeout,
-		MaxHeaderBytes:    maxHeaderBytes,
-		ErrorLog:          slog.NewLogLogger(s.cfg.Log.Handler(), slog.LevelDebug),
+		// The read timeout runs on while an answer waits, and would cut it.
+		ReadTimeout:    answerTimeout + delay,
+		WriteTimeout:   answerTimeout + delay,
+		IdleTimeout:    idleTimeout,
+		MaxHeaderBytes: maxHeaderBytes,
+		ErrorLog:       slog.NewLogLogger(s.cfg.Log.Handler(), slog.LevelDebug),
 	}
 
 	ended := make(chan error, 1)
