@@ -174,10 +174,11 @@ func New(c Config) (*Server, error) {
 	}
 	c = c.withDefaults()
 
-	listed, err := builtIn()
+	load := builtIn
 	if c.Catalog != "" {
-		listed, err = loadCatalog(c.Catalog)
+		load = func() (*directory, error) { return loadCatalog(c.Catalog) }
 	}
+	listed, err := load()
 	if err != nil {
 		return nil, err
 	}
@@ -227,8 +228,7 @@ func (s *Server) Names() iter.Seq[string] {
 	}
 }
 
-// find returns the record of name with the picture's path at this server, or
-// "" where the person has none.
+// find returns the record of name.
 func (s *Server) find(name string) (person, bool) {
 	if s.stage.hides(name) {
 		return person{}, false

@@ -35,12 +35,11 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	server := &http.Server{
 		Handler:           s,
 		ReadHeaderTimeout: headerTimeout,
-		// The read timeout runs on while an answer waits, and would cut it.
-		ReadTimeout:    answerTimeout + delay,
-		WriteTimeout:   answerTimeout + delay,
-		IdleTimeout:    idleTimeout,
-		MaxHeaderBytes: maxHeaderBytes,
-		ErrorLog:       slog.NewLogLogger(s.cfg.Log.Handler(), slog.LevelDebug),
+		ReadTimeout:       headerTimeout, // nothing that we answer has a body
+		WriteTimeout:      answerTimeout + delay,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    maxHeaderBytes,
+		ErrorLog:          slog.NewLogLogger(s.cfg.Log.Handler(), slog.LevelDebug),
 	}
 
 	ended := make(chan error, 1)
