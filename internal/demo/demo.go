@@ -27,7 +27,7 @@ const (
 	// MaxPeople is the largest number of made-up people.
 	MaxPeople = 10_000_000
 
-	maxPictureBytes = 32 << 20
+	maxPictureBytes = 8 << 20 // a prepared file of this size is held for each of eight looks
 	maxDelay        = time.Minute
 	maxRetryAfter   = 24 * time.Hour
 )
@@ -51,7 +51,7 @@ type Config struct {
 	// People is how many made-up people there are besides, at most MaxPeople.
 	People int
 	// PictureBytes is the least size of a made-up person's picture, in bytes.
-	// Default: as small as it comes, about 1 kB.
+	// At most 8 MiB. Default: as small as it comes, about 500 bytes.
 	PictureBytes int
 	// CORSOrigin is the one origin whose pages may read the answers, or "*".
 	// Default: none.
