@@ -16,7 +16,10 @@ import (
 	"time"
 )
 
-const maxLineBytes = 1 << 20
+const (
+	maxLineBytes  = 1 << 20
+	byteOrderMark = "\ufeff"
+)
 
 // The people files that a folder may have; at most one of them.
 var peopleFiles = []string{"people.json", "people.jsonl"}
@@ -146,7 +149,11 @@ func (l *loader) readPeople(file string, pictures map[string]string) error {
 	if read == nil {
 		return fmt.Errorf("%s is neither .json, .jsonl nor .csv", file)
 	}
-	line, err := read(f, func(line int, e entry) error {
+	in := bufio.NewReader(f)
+	if head, _ := in.Peek(len(byteOrderMark)); string(head) == byteOrderMark {
+		_, _ = in.Discard(len(byteOrderMark)) // what was peeked is there
+	}
+	line, err := read(in, func(line int, e entry) error {
 		if e.Picture == "" {
 			e.Picture = pictures[e.Name]
 		}
@@ -282,8 +289,6 @@ func readCSV(r io.Reader, add func(int, entry) error) (line int, err error) {
 	if err != nil {
 		return 1, fmt.Errorf("header row: %w", err)
 	}
-	header = slices.Clone(header)
-	header[0] = strings.TrimPrefix(header[0], "\ufeff")
 	for i, h := range header {
 		if !slices.Contains([]string{"name", "age", "career", "picture"}, h) {
 			return 1, fmt.Errorf("unknown column %.40q; known are name, age, career, picture", h)

@@ -81,7 +81,7 @@ func TestCatalog(t *testing.T) {
 		},
 		{
 			name: "a folder with a list",
-			files: files{"Ada.png": "PNG", "Bo.png": "GIF", "other.png": "JPEG", "people.jsonl": `{"name":"Bo","age":41}` + "\n\n" +
+			files: files{"Ada.png": "PNG", "Bo.png": "GIF", "other.png": "JPEG", "people.jsonl": "\ufeff" + `{"name":"Bo","age":41}` + "\n\n" +
 				`{"name":"Cy","career":"cook","picture":"other.png"}` + "\r\n" + `{"name":"Di"}`},
 			want: map[string]string{
 				"Bo":    `"age":"41","career":"","picture":"http://demo/images/1.gif"`,
@@ -93,7 +93,7 @@ func TestCatalog(t *testing.T) {
 		},
 		{
 			name:  "JSON",
-			files: files{"p.json": `[{"name":"Ada","age":36,"career":"x\"y","picture":"pics/a.png"},` + "\n" + `{"name":"Bo","age":"4","career":null}]`, "pics/a.png": "PNG"},
+			files: files{"p.json": "\ufeff" + `[{"name":"Ada","age":36,"career":"x\"y","picture":"pics/a.png"},` + "\n" + `{"name":"Bo","age":"4","career":null}]`, "pics/a.png": "PNG"},
 			path:  "p.json",
 			want: map[string]string{
 				"Ada": `"age":"36","career":"x\"y","picture":"http://demo/images/1.png"`,

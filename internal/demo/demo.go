@@ -27,7 +27,7 @@ const (
 	// MaxPeople is the largest number of made-up people.
 	MaxPeople = 10_000_000
 
-	maxPictureBytes = 32 << 20
+	maxPictureBytes = 8 << 20 // a prepared file of this size is held for each of eight looks
 	maxDelay        = time.Minute
 	maxRetryAfter   = 24 * time.Hour
 )
@@ -51,7 +51,7 @@ type Config struct {
 	// People is how many made-up people there are besides, at most MaxPeople.
 	People int
 	// PictureBytes is the least size of a made-up person's picture, in bytes.
-	// Default: as small as it comes, about 1 kB.
+	// At most 8 MiB. Default: as small as it comes, about 500 bytes.
 	PictureBytes int
 	// CORSOrigin is the one origin whose pages may read the answers, or "*".
 	// Default: none.
@@ -174,10 +174,11 @@ func New(c Config) (*Server, error) {
 	}
 	c = c.withDefaults()
 
-	listed, err := builtIn()
+	load := builtIn
 	if c.Catalog != "" {
-		listed, err = loadCatalog(c.Catalog)
+		load = func() (*directory, error) { return loadCatalog(c.Catalog) }
 	}
+	listed, err := load()
 	if err != nil {
 		return nil, err
 	}
@@ -227,8 +228,7 @@ func (s *Server) Names() iter.Seq[string] {
 	}
 }
 
-// find returns the record of name with the picture's path at this server, or
-// "" where the person has none.
+// find returns the record of name.
 func (s *Server) find(name string) (person, bool) {
 	if s.stage.hides(name) {
 		return person{}, false

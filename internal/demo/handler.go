@@ -101,7 +101,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // sent: a name may hold an escaped slash or dots.
 func (s *Server) route(w http.ResponseWriter, r *http.Request) {
 	path := r.URL.EscapedPath()
-	if path == "/" {
+	if path == "/" || path == "" { // "" is that of GET http://host
 		if query := r.URL.Query(); query.Has("name") {
 			s.lookup(w, r, query.Get("name"))
 			return
@@ -163,13 +163,12 @@ func (s *Server) lookup(w http.ResponseWriter, r *http.Request, name string) {
 func (s *Server) picture(w http.ResponseWriter, r *http.Request, file string) {
 	pic, listed := s.listed.pictures[file]
 	owner := pic.owner
-	n, made := 0, false
-	if !listed {
-		if n, made = s.madeUp.number(file); !made {
-			writeError(w, http.StatusNotFound)
-			return
-		}
+	n, made := s.madeUp.number(file)
+	if made {
 		owner = madeUpName(n)
+	} else if !listed {
+		writeError(w, http.StatusNotFound)
+		return
 	}
 	if !s.admit(w, r, owner, askPicture) {
 		return
@@ -182,7 +181,7 @@ func (s *Server) picture(w http.ResponseWriter, r *http.Request, file string) {
 	switch {
 	case made:
 		h.Set("Content-Type", kindPNG.mime)
-		h.Set("ETag", `"m`+strconv.Itoa(n+1)+`-`+strconv.Itoa(s.cfg.PictureBytes)+`"`)
+		h.Set("ETag", s.madeUp.etag(n))
 		s.madeUp.withPicture(n, func(data []byte) {
 			http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(data))
 		})
@@ -275,7 +274,7 @@ func (s *Server) base(r *http.Request) string {
 	if validHost(r.Host) {
 		return scheme + r.Host
 	}
-	if local, ok := r.Context().Value(http.LocalAddrContextKey).(net.Addr); ok {
+	if local, ok := r.Context().Value(http.LocalAddrContextKey).(*net.TCPAddr); ok {
 		return scheme + local.String()
 	}
 	return scheme + s.cfg.Listen

@@ -49,6 +49,7 @@ var careers = [...]string{
 type madeUp struct {
 	count     int
 	templates []pngTemplate
+	version   string    // changes with the templates
 	buffers   sync.Pool // of *[]byte, for pictures
 }
 
@@ -67,6 +68,7 @@ func newMadeUp(count, pictureBytes int) (*madeUp, error) {
 			m.templates = append(m.templates, t)
 		}
 	}
+	m.version = strings.Trim(etagOf(m.templates[0].file), `"`)
 	return m, nil
 }
 
@@ -103,6 +105,9 @@ func (m *madeUp) number(file string) (int, bool) {
 	}
 	return n - 1, true
 }
+
+// etag returns the ETag of person n's picture.
+func (m *madeUp) etag(n int) string { return `"` + strconv.Itoa(n+1) + "-" + m.version + `"` }
 
 // withPicture calls use with the picture of person n, whose bytes are good
 // until use returns.

@@ -38,7 +38,7 @@ type picture struct {
 
 // Close releases the catalog's folder.
 func (d *directory) Close() error {
-	if d == nil || d.root == nil {
+	if d.root == nil {
 		return nil
 	}
 	return d.root.Close()

@@ -13,6 +13,7 @@ import (
 const (
 	headerTimeout  = 10 * time.Second
 	idleTimeout    = 2 * time.Minute
+	answerTimeout  = time.Minute // besides what the stage makes an answer wait
 	drainTimeout   = 10 * time.Second
 	maxHeaderBytes = 32 << 10 // holds a name of 10 kB, escaped
 )
@@ -35,7 +36,7 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 		Handler:           s,
 		ReadHeaderTimeout: headerTimeout,
 		ReadTimeout:       headerTimeout, // nothing that we answer has a body
-		WriteTimeout:      time.Minute + delay,
+		WriteTimeout:      answerTimeout + delay,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
 		ErrorLog:          slog.NewLogLogger(s.cfg.Log.Handler(), slog.LevelDebug),

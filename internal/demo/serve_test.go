@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"go.uber.org/goleak"
@@ -95,6 +96,105 @@ func TestHeaderFlood(t *testing.T) {
 	line, err := bufio.NewReader(c).ReadString('\n')
 	if err == nil && !strings.Contains(line, " 431 ") {
 		t.Errorf("got %q, want 431 or a closed connection", line)
+	}
+}
+
+// The server's own timeouts must not cut an answer that the stage holds back.
+func TestServeLongLatency(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := newServer(t, demo.Config{Latency: time.Minute, Jitter: time.Minute})
+		client, server := net.Pipe()
+		ln := &pipeListener{conns: make(chan net.Conn, 1), closed: make(chan struct{})}
+		ln.conns <- server
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		go func() { ended <- s.Serve(ctx, ln) }()
+
+		begun := time.Now()
+		r := bufio.NewReader(client)
+		for range 10 {
+			if _, err := io.WriteString(client, "GET /Brus%20Lee HTTP/1.1\r\nHost: demo\r\n\r\n"); err != nil {
+				t.Fatal(err)
+			}
+			resp, err := http.ReadResponse(r, nil)
+			if err != nil {
+				t.Fatalf("after %s: %v", time.Since(begun), err)
+			}
+			body, err := io.ReadAll(resp.Body)
+			if err != nil || !strings.Contains(string(body), `"success"`) {
+				t.Fatalf("got %q: %v", body, err)
+			}
+		}
+		if took := time.Since(begun); took < 10*time.Minute {
+			t.Errorf("10 answers took %s", took)
+		}
+		cancel()
+		if err := <-ended; err != nil {
+			t.Errorf("Serve returned %v", err)
+		}
+		_ = client.Close()
+	})
+}
+
+// pipeListener accepts the ends of pipes.
+type pipeListener struct {
+	conns  chan net.Conn
+	closed chan struct{}
+	once   sync.Once
+}
+
+func (l *pipeListener) Accept() (net.Conn, error) {
+	select {
+	case c := <-l.conns:
+		return c, nil
+	case <-l.closed:
+		return nil, net.ErrClosed
+	}
+}
+
+func (l *pipeListener) Close() error {
+	l.once.Do(func() { close(l.closed) })
+	return nil
+}
+
+func (l *pipeListener) Addr() net.Addr { return &net.UnixAddr{Name: "pipe"} }
+
+// Requests that no well-behaved client sends.
+func TestOddRequests(t *testing.T) {
+	t.Parallel()
+	addr, _ := serve(t, newServer(t, demo.Config{Listen: "127.0.0.1:0"}))
+	for _, tt := range []struct{ name, request, status, body string }{
+		{"a URL without a path", "GET http://demo HTTP/1.1\r\nHost: demo\r\n\r\n", "200", "<!doctype html>"},
+		{"a URL with a query alone", "GET http://demo?name=Brus%20Lee HTTP/1.1\r\nHost: demo\r\n\r\n", "200", "http://demo/images/2.png"},
+		{"a star", "GET * HTTP/1.1\r\nHost: demo\r\n\r\n", "200", fail},
+		{"HTTP/1.0 without a host", "GET /Brus%20Lee HTTP/1.0\r\n\r\n", "200", "http://" + addr + "/images/2.png"},
+		{"no host", "GET / HTTP/1.1\r\n\r\n", "400", ""},
+		{"a NUL", "GET /\x00 HTTP/1.1\r\nHost: demo\r\n\r\n", "400", ""},
+		{"a body", "POST / HTTP/1.1\r\nHost: demo\r\nContent-Length: 3\r\n\r\nabc", "405", "Method Not Allowed"},
+		{"CONNECT", "CONNECT demo:80 HTTP/1.1\r\nHost: demo\r\n\r\n", "405", "Method Not Allowed"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			c, err := net.Dial("tcp", addr)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer c.Close()
+			_ = c.SetDeadline(time.Now().Add(20 * time.Second))
+			if _, err := io.WriteString(c, tt.request); err != nil {
+				t.Fatal(err)
+			}
+			resp, err := http.ReadResponse(bufio.NewReader(c), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer resp.Body.Close()
+			body, err := io.ReadAll(resp.Body)
+			if err != nil || !strings.HasPrefix(resp.Status, tt.status) || !strings.Contains(string(body), tt.body) {
+				t.Errorf("got %s %.200s, %v\nwant %s %s", resp.Status, body, err, tt.status, tt.body)
+			}
+		})
 	}
 }
 
