@@ -3,6 +3,7 @@ package picture
 import (
 	"encoding/binary"
 	"hash/crc32"
+	"strconv"
 )
 
 // deflateRatio is above the most that deflate inflates a byte to: two bits
@@ -19,7 +20,7 @@ func (c *Checker) walkPNG(s *source, info *Info) error {
 	var (
 		w        pngWalk
 		first    = true
-		previous string
+		previous fourCC
 	)
 	for {
 		p, err := s.take(8)
@@ -27,15 +28,15 @@ func (c *Checker) walkPNG(s *source, info *Info) error {
 			return err
 		}
 		length := binary.BigEndian.Uint32(p)
-		name, ok := chunkName(p[4:8])
-		if !ok || length > 1<<31-1 {
+		name := fourCC(p[4:8])
+		if !name.valid() || length > 1<<31-1 {
 			return broken("png with a bad chunk header at byte %d", s.offset()-8)
 		}
-		if first != (name == "IHDR") {
+		if first != (name == ihdr) {
 			return broken("png whose IHDR is not the first chunk")
 		}
 		first = false
-		if name == "IDAT" && w.dataBytes > 0 && previous != "IDAT" {
+		if name == idat && w.dataBytes > 0 && previous != idat {
 			return broken("png whose IDAT chunks do not stand together")
 		}
 
@@ -72,13 +73,37 @@ func (c *Checker) walkPNG(s *source, info *Info) error {
 		}
 
 		switch name {
-		case "IDAT":
+		case idat:
 			w.dataBytes += int64(length)
-		case "IEND":
+		case iend:
 			return w.end(info)
 		}
 		previous = name
 	}
+}
+
+// fourCC is the name of a chunk, here and in webp.
+type fourCC [4]byte
+
+// String returns the name for messages, quoted.
+func (t fourCC) String() string { return strconv.Quote(string(t[:])) }
+
+var (
+	ihdr = fourCC{'I', 'H', 'D', 'R'}
+	idat = fourCC{'I', 'D', 'A', 'T'}
+	iend = fourCC{'I', 'E', 'N', 'D'}
+	actl = fourCC{'a', 'c', 'T', 'L'}
+	fctl = fourCC{'f', 'c', 'T', 'L'}
+)
+
+// valid reports whether t has letters only (section 5.3).
+func (t fourCC) valid() bool {
+	for _, b := range t {
+		if (b < 'A' || b > 'Z') && (b < 'a' || b > 'z') {
+			return false
+		}
+	}
+	return true
 }
 
 // pngWalk is what has been seen of a png.
@@ -91,24 +116,24 @@ type pngWalk struct {
 }
 
 // fixedSize returns the size of a chunk whose content is looked at.
-func (w *pngWalk) fixedSize(name string) (size int, fixed bool) {
+func (w *pngWalk) fixedSize(name fourCC) (size int, fixed bool) {
 	switch name {
-	case "IHDR":
+	case ihdr:
 		return 13, true
-	case "IEND":
+	case iend:
 		return 0, true
-	case "acTL":
+	case actl:
 		return 8, w.dataBytes == 0
-	case "fcTL":
+	case fctl:
 		return 26, w.animated
 	}
 	return 0, false
 }
 
 // pngChunk looks at the content p of a chunk of fixed size.
-func (c *Checker) pngChunk(w *pngWalk, info *Info, name string, p []byte) error {
+func (c *Checker) pngChunk(w *pngWalk, info *Info, name fourCC, p []byte) error {
 	switch name {
-	case "IHDR":
+	case ihdr:
 		width, height := binary.BigEndian.Uint32(p), binary.BigEndian.Uint32(p[4:])
 		if width > 1<<31-1 || height > 1<<31-1 {
 			return broken("a picture of %dx%d pixels", width, height)
@@ -123,10 +148,10 @@ func (c *Checker) pngChunk(w *pngWalk, info *Info, name string, p []byte) error 
 		if p[10] != 0 || p[11] != 0 || p[12] > 1 {
 			return broken("png with unknown compression, filter or interlace method")
 		}
-	case "acTL":
+	case actl:
 		w.animated = true
 		return c.cfg.checkFrames(int64(binary.BigEndian.Uint32(p)), info)
-	case "fcTL":
+	case fctl:
 		width, height := int64(binary.BigEndian.Uint32(p[4:])), int64(binary.BigEndian.Uint32(p[8:]))
 		x, y := int64(binary.BigEndian.Uint32(p[12:])), int64(binary.BigEndian.Uint32(p[16:]))
 		if width < 1 || height < 1 || x+width > int64(info.Width) || y+height > int64(info.Height) {
@@ -170,29 +195,4 @@ func pngBits(depth, colour byte) int {
 		return 4 * d
 	}
 	return 0
-}
-
-// chunkName returns the name of a chunk; names that are looked for cost no
-// allocation. It is not ok if it has other bytes than letters.
-func chunkName(p []byte) (name string, ok bool) {
-	switch string(p) {
-	case "IHDR":
-		return "IHDR", true
-	case "IDAT":
-		return "IDAT", true
-	case "IEND":
-		return "IEND", true
-	case "acTL":
-		return "acTL", true
-	case "fcTL":
-		return "fcTL", true
-	case "fdAT":
-		return "fdAT", true
-	}
-	for _, b := range p {
-		if (b < 'A' || b > 'Z') && (b < 'a' || b > 'z') {
-			return "", false
-		}
-	}
-	return string(p), true
 }

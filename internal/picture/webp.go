@@ -25,7 +25,7 @@ func (c *Checker) walkWebP(s *source, info *Info) error {
 			return err
 		}
 		if first && name != chunkVP8 && name != chunkVP8L && name != chunkVP8X {
-			return broken("webp that begins with chunk %q", name[:])
+			return broken("webp that begins with chunk %s", name)
 		}
 		if err := w.chunk(name, size, first); err != nil {
 			return err
@@ -46,10 +46,10 @@ func (c *Checker) walkWebP(s *source, info *Info) error {
 }
 
 var (
-	chunkVP8  = [4]byte{'V', 'P', '8', ' '}
-	chunkVP8L = [4]byte{'V', 'P', '8', 'L'}
-	chunkVP8X = [4]byte{'V', 'P', '8', 'X'}
-	chunkANMF = [4]byte{'A', 'N', 'M', 'F'}
+	chunkVP8  = fourCC{'V', 'P', '8', ' '}
+	chunkVP8L = fourCC{'V', 'P', '8', 'L'}
+	chunkVP8X = fourCC{'V', 'P', '8', 'X'}
+	chunkANMF = fourCC{'A', 'N', 'M', 'F'}
 )
 
 // webpWalk is what has been seen of a webp.
@@ -64,15 +64,15 @@ type webpWalk struct {
 }
 
 // chunkHeader reads the header of a chunk that ends at end or before.
-func (w *webpWalk) chunkHeader(end int64) (name [4]byte, size int64, err error) {
+func (w *webpWalk) chunkHeader(end int64) (name fourCC, size int64, err error) {
 	p, err := w.s.take(8)
 	if err != nil {
 		return name, 0, err
 	}
-	copy(name[:], p)
+	name = fourCC(p[:4])
 	size = int64(binary.LittleEndian.Uint32(p[4:]))
 	if w.s.offset()+size > end {
-		return name, 0, broken("webp chunk %q of %d bytes is longer than what holds it", name[:], size)
+		return name, 0, broken("webp chunk %s of %d bytes is longer than what holds it", name, size)
 	}
 	return name, size, nil
 }
@@ -88,7 +88,7 @@ func (w *webpWalk) pad(size, end int64) error {
 
 // chunk walks one top-level chunk of size bytes. Chunks that play no part in
 // this kind of file are skipped, as section 2.7 asks.
-func (w *webpWalk) chunk(name [4]byte, size int64, first bool) error {
+func (w *webpWalk) chunk(name fourCC, size int64, first bool) error {
 	switch {
 	case name == chunkVP8X && first:
 		return w.header(size)
@@ -185,13 +185,13 @@ func (w *webpWalk) frame(size int64) error {
 
 // bitstream reads the size of the picture in a VP8 (RFC 6386, section 9.1) or
 // VP8L (RFC 9649, section 3.4) chunk and skips the rest.
-func (w *webpWalk) bitstream(name [4]byte, size int64) (width, height int, err error) {
+func (w *webpWalk) bitstream(name fourCC, size int64) (width, height int, err error) {
 	head := int64(10)
 	if name == chunkVP8L {
 		head = 5
 	}
 	if size < head {
-		return 0, 0, broken("webp chunk %q of %d bytes", name[:], size)
+		return 0, 0, broken("webp chunk %s of %d bytes", name, size)
 	}
 	p, err := w.s.take(int(head))
 	if err != nil {

@@ -50,7 +50,7 @@ const (
 //     "ludwig van Beethoven~llt.png". The letters are t (Title), l (lower), u
 //     (UPPER) and m (McCartney); with them the folded name gives the name back.
 //   - Any other name gets the first 80 bits of the SHA-256 of its bytes, after
-//     as much of it as can be shown: "Brus_Lee~2mbq7c5hbyd3kjxa.png".
+//     as much of it as can be shown: "AC_DC~ljnl4opc4yiwj573.png".
 //
 // A name is harmless if it is 1 to 80 bytes of letters, digits, marks, single
 // spaces and ' ’ - . , ( ) & _ in Unicode form NFC, begins with a letter or a
