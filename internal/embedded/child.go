@@ -122,10 +122,8 @@ func (c *child) supervise() {
 		case <-c.cur.gone:
 		}
 		c.logger.Error("the embedded redis ended by itself, starting it again", "error", c.cur.failure())
-		ctx, cancel := context.WithTimeout(context.Background(), joinWithin)
-		unhook := cancelOn(c.closing, cancel)
+		ctx, cancel := contextUntil(c.closing)
 		next, err := c.run(ctx)
-		unhook()
 		cancel()
 		if err != nil {
 			c.logger.Error("the embedded redis cannot be started again", "error", oneLine(err))
@@ -163,18 +161,6 @@ func (c *child) removeSocket() error {
 		err = errors.Join(err, os.RemoveAll(dir))
 	}
 	return err
-}
-
-func cancelOn(c <-chan struct{}, cancel func()) (stop func()) {
-	done := make(chan struct{})
-	go func() {
-		select {
-		case <-c:
-			cancel()
-		case <-done:
-		}
-	}()
-	return func() { close(done) }
 }
 
 // process is one run of a server.

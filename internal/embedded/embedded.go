@@ -165,7 +165,7 @@ func (r *Redis) current() ownerFile {
 
 // open becomes the owner or joins it, whichever is possible first.
 func (r *Redis) open(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, joinWithin)
+	joinCtx, cancel := context.WithTimeout(ctx, joinWithin)
 	defer cancel()
 	for {
 		owner, err := tryLock(r.lock, exclusive)
@@ -175,14 +175,14 @@ func (r *Redis) open(ctx context.Context) error {
 		if owner {
 			return r.own(ctx)
 		}
-		if err := r.join(ctx); err == nil {
+		if err := r.join(joinCtx); err == nil {
 			r.done.Go(r.standBy)
 			return nil
-		} else if ctx.Err() != nil {
+		} else if joinCtx.Err() != nil {
 			return fmt.Errorf("data folder %s is in use by another process whose redis does not answer (%w); end that process, or wait until it has loaded its data", r.dir, err)
 		}
 		select {
-		case <-ctx.Done():
+		case <-joinCtx.Done():
 		case <-time.After(5 * time.Millisecond):
 		}
 	}
@@ -341,7 +341,8 @@ func (r *Redis) standBy() {
 }
 
 func (r *Redis) takeOver() error {
-	ctx, cancel := context.WithTimeout(context.Background(), joinWithin)
+	// Loading takes as long as it takes; only Close ends it.
+	ctx, cancel := contextUntil(r.stop)
 	defer cancel()
 	s, err := r.start(ctx, r.joined)
 	if err != nil {
@@ -352,6 +353,19 @@ func (r *Redis) takeOver() error {
 	defer r.mu.Unlock()
 	r.server = s
 	return nil
+}
+
+// contextUntil returns a context that ends with stop.
+func contextUntil(stop <-chan struct{}) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(context.Background())
+	go func() {
+		select {
+		case <-stop:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	return ctx, cancel
 }
 
 // client returns a client for the package's own few commands; the harvest's

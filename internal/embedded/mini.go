@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -43,34 +42,52 @@ type mini struct {
 // startMini runs miniredis on the snapshot in dir, at the address of previous
 // if it has one.
 func startMini(ctx context.Context, dir string, previous ownerFile, logger *slog.Logger) (_ *mini, err error) {
-	addr, password := "127.0.0.1:0", rand.Text()
-	if u, err := url.Parse(previous.URL); err == nil && u.Scheme == "redis" {
-		addr = u.Host
-		password, _ = u.User.Password()
-	}
 	m := &mini{srv: miniredis.NewMiniRedis(), file: filepath.Join(dir, "snapshot"), logger: logger}
-	m.srv.RequireAuth(password)
-	// Nobody may see it half filled, so clients wait at the door of owner.json.
-	if err := m.srv.StartAddr(addr); err != nil {
-		return nil, fmt.Errorf("start miniredis: %w", err)
+	if err := m.listen("127.0.0.1:0", rand.Text()); err != nil {
+		return nil, err
 	}
 	defer func() {
 		if err != nil {
 			m.srv.Close()
 		}
 	}()
-	m.url = (&url.URL{Scheme: "redis", User: url.UserPassword("", password), Host: net.JoinHostPort(m.srv.Host(), m.srv.Port())}).String()
-	if m.client, err = client(m.url); err != nil {
+	if err := m.load(ctx); err != nil {
 		return nil, err
 	}
-	if err := loadSnapshot(ctx, m.client, m.file); err != nil {
-		return nil, errors.Join(err, m.client.Close())
+	if u, err := url.Parse(previous.URL); err == nil && u.Scheme == "redis" {
+		// Clients know this address already, and must not see it half loaded.
+		// A server that starts again keeps its data.
+		m.srv.Close()
+		password, _ := u.User.Password()
+		if err := m.listen(u.Host, password); err != nil {
+			return nil, err
+		}
+	}
+	if m.client, err = client(m.url); err != nil {
+		return nil, err
 	}
 	background, cancel := context.WithCancel(context.Background())
 	m.cancel = cancel
 	m.over.Go(func() { m.tick(background) })
 	m.over.Go(func() { m.snapshots(background) })
 	return m, nil
+}
+
+func (m *mini) listen(addr, password string) error {
+	m.srv.RequireAuth(password)
+	if err := m.srv.StartAddr(addr); err != nil {
+		return fmt.Errorf("start miniredis: %w", err)
+	}
+	m.url = (&url.URL{Scheme: "redis", User: url.UserPassword("", password), Host: m.srv.Addr()}).String()
+	return nil
+}
+
+func (m *mini) load(ctx context.Context) error {
+	c, err := client(m.url)
+	if err != nil {
+		return err
+	}
+	return errors.Join(loadSnapshot(ctx, c, m.file), c.Close())
 }
 
 func (m *mini) info() ownerFile {

@@ -199,12 +199,13 @@ func tooOld(version string) bool {
 
 // cause strips what go-redis wraps around the reason for a lost connection.
 func cause(err error) error {
+	var timeout net.Error
+	if errors.As(err, &timeout) && timeout.Timeout() || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, ErrKilled) {
+		return errors.New("no answer in time")
+	}
 	var op *net.OpError
 	if errors.As(err, &op) {
 		return op.Err
-	}
-	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, ErrKilled) {
-		return fmt.Errorf("no answer within %v", openWithin)
 	}
 	if errors.Is(err, io.EOF) {
 		return errors.New("it closed the connection")

@@ -92,6 +92,10 @@ func (c *killableConn) NetConn() net.Conn { return c.Conn }
 func (c *killableConn) Close() error {
 	c.k.mu.Lock()
 	delete(c.k.conns, c)
+	killed := c.k.conns == nil
 	c.k.mu.Unlock()
-	return c.Conn.Close()
+	if err := c.Conn.Close(); !killed {
+		return err
+	}
+	return nil // closed before, by kill
 }
