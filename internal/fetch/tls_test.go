@@ -66,7 +66,6 @@ func TestCertificatesAreVerified(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			tt.cfg.Timeout = 10 * time.Second
 			body, err := get(t.Context(), newClient(t, tt.cfg), fetch.Request{URL: tt.url})
 			if tt.want != "" {
 				wantFailure(t, err, tt.want, failure.Final)
@@ -83,7 +82,7 @@ func TestClientCertificateStaysAtItsOrigin(t *testing.T) {
 	t.Parallel()
 	server, caFile := newTLSServer(t, func(c *tls.Config) { c.ClientAuth = tls.RequestClientCert })
 	certFile, keyFile := newCertificate(t)
-	client := newClient(t, fetch.Config{CAFile: caFile, CertFile: certFile, KeyFile: keyFile, Timeout: 10 * time.Second})
+	client := newClient(t, fetch.Config{CAFile: caFile, CertFile: certFile, KeyFile: keyFile})
 	for origin, want := range map[string]string{server.URL: "HTTP/2.0 1", "https://a.org": "HTTP/2.0 0", "": "HTTP/2.0 0"} {
 		body, err := get(t.Context(), client, fetch.Request{URL: server.URL, CredentialOrigin: origin})
 		if err != nil || string(body) != want {
@@ -97,14 +96,14 @@ func TestHandshakes(t *testing.T) {
 	t.Run("TLS 1.1", func(t *testing.T) {
 		t.Parallel()
 		server, caFile := newTLSServer(t, func(c *tls.Config) { c.MinVersion, c.MaxVersion = tls.VersionTLS10, tls.VersionTLS11 })
-		_, err := get(t.Context(), newClient(t, fetch.Config{CAFile: caFile, Timeout: 10 * time.Second}), fetch.Request{URL: server.URL})
+		_, err := get(t.Context(), newClient(t, fetch.Config{CAFile: caFile}), fetch.Request{URL: server.URL})
 		wantFailure(t, err, failure.ReasonTLS, failure.Temporary)
 	})
 	t.Run("plain HTTP", func(t *testing.T) {
 		t.Parallel()
 		server := httptest.NewServer(nil)
 		t.Cleanup(server.Close)
-		_, err := get(t.Context(), newClient(t, fetch.Config{Timeout: 10 * time.Second}), fetch.Request{URL: "https" + server.URL[len("http"):]})
+		_, err := get(t.Context(), newClient(t, fetch.Config{}), fetch.Request{URL: "https" + server.URL[len("http"):]})
 		wantFailure(t, err, failure.ReasonTLS, failure.Temporary)
 	})
 	t.Run("silence", func(t *testing.T) {
@@ -114,7 +113,7 @@ func TestHandshakes(t *testing.T) {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { listener.Close() })
-		_, err = get(t.Context(), newClient(t, fetch.Config{}), fetch.Request{URL: "https://" + listener.Addr().String()})
+		_, err = get(t.Context(), newClient(t, fetch.Config{Timeout: 300 * time.Millisecond}), fetch.Request{URL: "https://" + listener.Addr().String()})
 		wantFailure(t, err, failure.ReasonTimeout, failure.Temporary)
 	})
 }
@@ -123,12 +122,14 @@ func TestHTTP2HeadersAreCapped(t *testing.T) {
 	t.Parallel()
 	tests := []struct {
 		kilobytes int
+		limit     int64
 		reason    failure.Reason
 		kind      failure.Kind
 	}{
-		{300, failure.ReasonTooLarge, failure.Final},
-		// The transport hangs up and does not say why.
-		{900, failure.ReasonNetwork, failure.Temporary},
+		{6, 4 << 10, failure.ReasonTooLarge, failure.Final},
+		// Where one frame does not hold it the transport hangs up and does
+		// not say why.
+		{300, 256 << 10, failure.ReasonNetwork, failure.Temporary},
 	}
 	for _, tt := range tests {
 		server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
@@ -140,7 +141,10 @@ func TestHTTP2HeadersAreCapped(t *testing.T) {
 		server.Config.ErrorLog = log.New(io.Discard, "", 0)
 		server.StartTLS()
 		t.Cleanup(server.Close)
-		client := newClient(t, fetch.Config{InsecureHosts: []string{server.Listener.Addr().String()}, Timeout: 10 * time.Second})
+		client := newClient(t, fetch.Config{
+			InsecureHosts:  []string{server.Listener.Addr().String()},
+			MaxHeaderBytes: tt.limit,
+		})
 		_, err := get(t.Context(), client, fetch.Request{URL: server.URL})
 		wantFailure(t, err, tt.reason, tt.kind)
 	}
