@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -92,6 +93,28 @@ func TestConnectionsAreReused(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestConcurrentUse(t *testing.T) {
+	t.Parallel()
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		writeGzip(w, []byte(strings.Repeat(r.URL.Path, 1000)))
+	}))
+	t.Cleanup(server.Close)
+	client := newClient(t, fetch.Config{MaxIdleConns: 8})
+	var wg sync.WaitGroup
+	for i := range 8 {
+		wg.Go(func() {
+			path := "/" + strconv.Itoa(i)
+			for range 20 {
+				body, err := get(t.Context(), client, fetch.Request{URL: server.URL + path})
+				if err != nil || string(body) != strings.Repeat(path, 1000) {
+					t.Errorf("%s: got %d bytes, %v", path, len(body), err)
+				}
+			}
+		})
+	}
+	wg.Wait()
 }
 
 func TestCancelIsNoFailure(t *testing.T) {
