@@ -16,6 +16,8 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -106,6 +108,12 @@ func TestHandshakes(t *testing.T) {
 		_, err := get(t.Context(), newClient(t, fetch.Config{}), fetch.Request{URL: "https" + server.URL[len("http"):]})
 		wantFailure(t, err, failure.ReasonTLS, failure.Temporary)
 	})
+	t.Run("certificate demanded", func(t *testing.T) {
+		t.Parallel()
+		server, caFile := newTLSServer(t, func(c *tls.Config) { c.ClientAuth, c.MaxVersion = tls.RequireAnyClientCert, tls.VersionTLS12 })
+		_, err := get(t.Context(), newClient(t, fetch.Config{CAFile: caFile}), fetch.Request{URL: server.URL})
+		wantFailure(t, err, failure.ReasonTLS, failure.Temporary)
+	})
 	t.Run("silence", func(t *testing.T) {
 		t.Parallel()
 		listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -147,6 +155,62 @@ func TestHTTP2HeadersAreCapped(t *testing.T) {
 		})
 		_, err := get(t.Context(), client, fetch.Request{URL: server.URL})
 		wantFailure(t, err, tt.reason, tt.kind)
+	}
+}
+
+func TestHostileHTTP2Servers(t *testing.T) {
+	t.Parallel()
+	const maxBytes = 1 << 20
+	tests := []struct {
+		name   string
+		answer func(w http.ResponseWriter, n *atomic.Int64)
+		reason failure.Reason
+		kind   failure.Kind
+	}{
+		{"endless body", func(w http.ResponseWriter, n *atomic.Int64) {
+			for p := make([]byte, 16<<10); ; n.Add(int64(len(p))) {
+				if _, err := w.Write(p); err != nil {
+					return
+				}
+			}
+		}, failure.ReasonTooLarge, failure.Final},
+		{"endless 1xx", func(w http.ResponseWriter, n *atomic.Int64) {
+			for range 10_000 {
+				w.Header().Set("Link", strings.Repeat("x", 1000))
+				w.WriteHeader(http.StatusEarlyHints)
+			}
+		}, failure.ReasonTooLarge, failure.Final},
+		{"reset in the body", func(w http.ResponseWriter, n *atomic.Int64) {
+			io.WriteString(w, "abc")
+			w.(http.Flusher).Flush()
+			panic(http.ErrAbortHandler)
+		}, failure.ReasonNetwork, failure.Temporary},
+		{"shorter than declared", func(w http.ResponseWriter, n *atomic.Int64) {
+			w.Header().Set("Content-Length", "10")
+			io.WriteString(w, "abc")
+		}, failure.ReasonTruncated, failure.Temporary},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			var sent atomic.Int64
+			server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+				tt.answer(w, &sent)
+			}))
+			server.EnableHTTP2 = true
+			server.Config.ErrorLog = log.New(io.Discard, "", 0)
+			server.StartTLS()
+			t.Cleanup(server.Close)
+			client := newClient(t, fetch.Config{
+				InsecureHosts: []string{server.Listener.Addr().String()},
+				MaxBytes:      maxBytes,
+			})
+			_, err := get(t.Context(), client, fetch.Request{URL: server.URL})
+			wantFailure(t, err, tt.reason, tt.kind)
+			if n := sent.Load(); n > maxBytes+8<<20 {
+				t.Errorf("the server got rid of %d bytes", n)
+			}
+		})
 	}
 }
 

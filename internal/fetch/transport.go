@@ -89,7 +89,7 @@ func part(timeout time.Duration, quarters int64) time.Duration {
 
 func newDial(cfg Config, proxies map[string]bool) func(ctx context.Context, network, addr string) (net.Conn, error) {
 	// A dial may outlive the request that wanted it, so it has a limit of its own.
-	plain := net.Dialer{Timeout: part(cfg.Timeout, 3), KeepAlive: 15 * time.Second}
+	plain := net.Dialer{Timeout: part(cfg.Timeout, 3)}
 	return func(ctx context.Context, network, addr string) (net.Conn, error) {
 		dialer := plain
 		if !proxies[addr] {
