@@ -195,7 +195,8 @@ func copyHeader(to, from http.Header) {
 	}
 }
 
-// exchange is the state that the hops and the body of one Do share.
+// exchange is the state that the hops and the body of one Do share. It keeps
+// contexts since a body lives on after Do, under the same deadline.
 type exchange struct {
 	caller  context.Context
 	ctx     context.Context // the caller's, until the deadline

@@ -1,7 +1,6 @@
 package fetch_test
 
 import (
-	"context"
 	"errors"
 	"net"
 	"net/http"
@@ -9,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/picharvest/picharvest/internal/failure"
 	"github.com/picharvest/picharvest/internal/fetch"
@@ -62,7 +62,7 @@ func TestGuardedClientNeverConnects(t *testing.T) {
 			c := newCanary(t)
 			at := host + ":" + strconv.Itoa(c.port)
 			// Its port is open, so that the address alone decides.
-			client := newClient(t, fetch.Config{Guard: newGuard(t, nil, c.port), MaxRedirects: 5})
+			client := newClient(t, fetch.Config{Guard: newGuard(t, nil, c.port), Timeout: patience(host)})
 			for _, scheme := range []string{"http", "https"} {
 				_, err := get(t.Context(), client, fetch.Request{URL: scheme + "://" + at + "/1.png?key=secret"})
 				wantUnreached(t, host, err)
@@ -84,6 +84,7 @@ func TestRedirectsAreGuarded(t *testing.T) {
 			client := newClient(t, fetch.Config{
 				Guard:        newGuard(t, []string{server.Listener.Addr().String()}, c.port),
 				MaxRedirects: 5,
+				Timeout:      patience(host),
 			})
 			_, err := get(t.Context(), client, fetch.Request{URL: server.URL})
 			wantUnreached(t, host, err)
@@ -92,18 +93,30 @@ func TestRedirectsAreGuarded(t *testing.T) {
 	}
 }
 
-// wantUnreached wants the guard's refusal, or for a host that only some
-// resolvers take for an address the failure to resolve it.
+// isQuestion reports whether some resolvers ask DNS for host, which others
+// take for an address.
+func isQuestion(host string) bool {
+	return strings.Trim(host, "0123456789abcdefx.") == "" && net.ParseIP(host) == nil || strings.HasSuffix(host, ".")
+}
+
+// patience is short for names that DNS is asked for, since a test has none.
+func patience(host string) time.Duration {
+	if isQuestion(host) {
+		return 300 * time.Millisecond
+	}
+	return 10 * time.Second
+}
+
+// wantUnreached wants the guard's refusal, or that a name was not resolved.
 func wantUnreached(t *testing.T, host string, err error) {
 	t.Helper()
 	e, ok := errors.AsType[*failure.Error](err)
 	if !ok {
 		t.Fatalf("got %v, want a failure", err)
 	}
-	numeric := strings.HasPrefix(host, "0x") || strings.HasPrefix(host, "2130") || host == "017700000001" || host == "127.1" || host == "localhost."
 	switch {
 	case e.Reason == failure.ReasonRefusedAddress && e.Kind == failure.Final:
-	case numeric && (e.Reason == failure.ReasonDNS || e.Reason == failure.ReasonTimeout):
+	case isQuestion(host) && (e.Reason == failure.ReasonDNS || e.Reason == failure.ReasonTimeout):
 	default:
 		t.Errorf("got %s %s %v, want %s", e.Reason, e.Kind, e, failure.ReasonRefusedAddress)
 	}
@@ -131,7 +144,7 @@ func TestBadRedirectTargets(t *testing.T) {
 	t.Parallel()
 	for _, target := range []string{
 		"file:///etc/passwd", "ftp://a.org/", "http://u:secret@a.org/", "http://a.org:22/", "http://a.org:bad/?secret", "http:///1.png",
-		"http://127.0.0.1:80/" + strings.Repeat("a", 9<<10), "data:,secret",
+		"http://127.0.0.1:80/" + strings.Repeat("a", 9<<10), "data:,x",
 	} {
 		t.Run(target[:min(len(target), 30)], func(t *testing.T) {
 			t.Parallel()
@@ -142,11 +155,7 @@ func TestBadRedirectTargets(t *testing.T) {
 			t.Cleanup(server.Close)
 			client := newClient(t, fetch.Config{Guard: newGuard(t, []string{server.Listener.Addr().String()}), MaxRedirects: 5})
 			_, err := get(t.Context(), client, fetch.Request{URL: server.URL})
-			if target != "data:,secret" {
-				wantFailure(t, err, failure.ReasonBadURL, failure.Final)
-			} else if e := failure.From(err); e == nil || e.Reason != failure.ReasonBadURL {
-				t.Errorf("got %v, want %s", err, failure.ReasonBadURL)
-			}
+			wantFailure(t, err, failure.ReasonBadURL, failure.Final)
 		})
 	}
 }
@@ -200,9 +209,7 @@ func TestProxyVariablesAreIgnored(t *testing.T) {
 	t.Setenv("HTTP_PROXY", "http://"+c.Addr().String())
 	t.Setenv("http_proxy", "http://"+c.Addr().String())
 	client := newClient(t, fetch.Config{Guard: newGuard(t, nil)})
-	ctx, cancel := context.WithCancel(t.Context())
-	defer cancel()
-	_, err := get(ctx, client, fetch.Request{URL: "http://10.0.0.1/"})
+	_, err := get(t.Context(), client, fetch.Request{URL: "http://10.0.0.1/"})
 	wantFailure(t, err, failure.ReasonRefusedAddress, failure.Final)
 	c.wantSilence(t)
 }

@@ -32,7 +32,6 @@ func (c counted) Write(p []byte) (int, error) {
 
 func TestHostileServers(t *testing.T) {
 	t.Parallel()
-	const timeout = 300 * time.Millisecond
 	const maxBytes = 1 << 20
 
 	bomb := gzipOf(make([]byte, 64<<20))
@@ -157,6 +156,10 @@ func TestHostileServers(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
+			timeout := 10 * time.Second
+			if tt.reason == failure.ReasonTimeout {
+				timeout = 300 * time.Millisecond
+			}
 			var sent atomic.Int64
 			addr := serveRaw(t, func(c net.Conn) { tt.answer(counted{c, &sent}) })
 			client := newClient(t, fetch.Config{Timeout: timeout, MaxBytes: maxBytes, Guard: newGuard(t, []string{addr})})
@@ -203,7 +206,7 @@ func TestBodiesThatAreFine(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			addr := serveRaw(t, func(c net.Conn) { io.WriteString(c, tt.answer) })
-			client := newClient(t, fetch.Config{Timeout: 5 * time.Second, MaxBytes: 1 << 20})
+			client := newClient(t, fetch.Config{MaxBytes: 1 << 20})
 			got, err := get(t.Context(), client, fetch.Request{URL: "http://" + addr})
 			if err != nil || string(got) != tt.want {
 				t.Errorf("got %d bytes, %v, want %d", len(got), err, len(tt.want))

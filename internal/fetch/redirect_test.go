@@ -9,7 +9,6 @@ import (
 	"strconv"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/picharvest/picharvest/internal/failure"
 	"github.com/picharvest/picharvest/internal/fetch"
@@ -82,7 +81,7 @@ func TestRedirectWithAStalledBody(t *testing.T) {
 		fmt.Fprintf(c, "HTTP/1.1 302 Found\r\nLocation: %s/0\r\nContent-Length: 10\r\n\r\n", stairs.URL)
 		waitForClose(c)
 	})
-	client := newClient(t, fetch.Config{MaxRedirects: 1, Timeout: 5 * time.Second})
+	client := newClient(t, fetch.Config{MaxRedirects: 1})
 	if _, err := get(t.Context(), client, fetch.Request{URL: "http://" + addr}); err != nil {
 		t.Error(err)
 	}
@@ -155,7 +154,7 @@ func TestCredentialsStayAtTheirOrigin(t *testing.T) {
 		{"no origin", "", home.URL, []string{without}},
 	}
 	for _, tt := range tests {
-		client := newClient(t, fetch.Config{MaxRedirects: 5, Timeout: 5 * time.Second})
+		client := newClient(t, fetch.Config{MaxRedirects: 5})
 		_, err := get(t.Context(), client, fetch.Request{
 			URL:              tt.url,
 			Header:           http.Header{"X-Plain": {"p"}},

@@ -16,6 +16,8 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -66,7 +68,6 @@ func TestCertificatesAreVerified(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			tt.cfg.Timeout = 10 * time.Second
 			body, err := get(t.Context(), newClient(t, tt.cfg), fetch.Request{URL: tt.url})
 			if tt.want != "" {
 				wantFailure(t, err, tt.want, failure.Final)
@@ -83,7 +84,7 @@ func TestClientCertificateStaysAtItsOrigin(t *testing.T) {
 	t.Parallel()
 	server, caFile := newTLSServer(t, func(c *tls.Config) { c.ClientAuth = tls.RequestClientCert })
 	certFile, keyFile := newCertificate(t)
-	client := newClient(t, fetch.Config{CAFile: caFile, CertFile: certFile, KeyFile: keyFile, Timeout: 10 * time.Second})
+	client := newClient(t, fetch.Config{CAFile: caFile, CertFile: certFile, KeyFile: keyFile})
 	for origin, want := range map[string]string{server.URL: "HTTP/2.0 1", "https://a.org": "HTTP/2.0 0", "": "HTTP/2.0 0"} {
 		body, err := get(t.Context(), client, fetch.Request{URL: server.URL, CredentialOrigin: origin})
 		if err != nil || string(body) != want {
@@ -97,14 +98,20 @@ func TestHandshakes(t *testing.T) {
 	t.Run("TLS 1.1", func(t *testing.T) {
 		t.Parallel()
 		server, caFile := newTLSServer(t, func(c *tls.Config) { c.MinVersion, c.MaxVersion = tls.VersionTLS10, tls.VersionTLS11 })
-		_, err := get(t.Context(), newClient(t, fetch.Config{CAFile: caFile, Timeout: 10 * time.Second}), fetch.Request{URL: server.URL})
+		_, err := get(t.Context(), newClient(t, fetch.Config{CAFile: caFile}), fetch.Request{URL: server.URL})
 		wantFailure(t, err, failure.ReasonTLS, failure.Temporary)
 	})
 	t.Run("plain HTTP", func(t *testing.T) {
 		t.Parallel()
 		server := httptest.NewServer(nil)
 		t.Cleanup(server.Close)
-		_, err := get(t.Context(), newClient(t, fetch.Config{Timeout: 10 * time.Second}), fetch.Request{URL: "https" + server.URL[len("http"):]})
+		_, err := get(t.Context(), newClient(t, fetch.Config{}), fetch.Request{URL: "https" + server.URL[len("http"):]})
+		wantFailure(t, err, failure.ReasonTLS, failure.Temporary)
+	})
+	t.Run("certificate demanded", func(t *testing.T) {
+		t.Parallel()
+		server, caFile := newTLSServer(t, func(c *tls.Config) { c.ClientAuth, c.MaxVersion = tls.RequireAnyClientCert, tls.VersionTLS12 })
+		_, err := get(t.Context(), newClient(t, fetch.Config{CAFile: caFile}), fetch.Request{URL: server.URL})
 		wantFailure(t, err, failure.ReasonTLS, failure.Temporary)
 	})
 	t.Run("silence", func(t *testing.T) {
@@ -114,7 +121,7 @@ func TestHandshakes(t *testing.T) {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { listener.Close() })
-		_, err = get(t.Context(), newClient(t, fetch.Config{}), fetch.Request{URL: "https://" + listener.Addr().String()})
+		_, err = get(t.Context(), newClient(t, fetch.Config{Timeout: 300 * time.Millisecond}), fetch.Request{URL: "https://" + listener.Addr().String()})
 		wantFailure(t, err, failure.ReasonTimeout, failure.Temporary)
 	})
 }
@@ -123,12 +130,14 @@ func TestHTTP2HeadersAreCapped(t *testing.T) {
 	t.Parallel()
 	tests := []struct {
 		kilobytes int
+		limit     int64
 		reason    failure.Reason
 		kind      failure.Kind
 	}{
-		{300, failure.ReasonTooLarge, failure.Final},
-		// The transport hangs up and does not say why.
-		{900, failure.ReasonNetwork, failure.Temporary},
+		{6, 4 << 10, failure.ReasonTooLarge, failure.Final},
+		// Where one frame does not hold it the transport hangs up and does
+		// not say why.
+		{300, 256 << 10, failure.ReasonNetwork, failure.Temporary},
 	}
 	for _, tt := range tests {
 		server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
@@ -140,9 +149,68 @@ func TestHTTP2HeadersAreCapped(t *testing.T) {
 		server.Config.ErrorLog = log.New(io.Discard, "", 0)
 		server.StartTLS()
 		t.Cleanup(server.Close)
-		client := newClient(t, fetch.Config{InsecureHosts: []string{server.Listener.Addr().String()}, Timeout: 10 * time.Second})
+		client := newClient(t, fetch.Config{
+			InsecureHosts:  []string{server.Listener.Addr().String()},
+			MaxHeaderBytes: tt.limit,
+		})
 		_, err := get(t.Context(), client, fetch.Request{URL: server.URL})
 		wantFailure(t, err, tt.reason, tt.kind)
+	}
+}
+
+func TestHostileHTTP2Servers(t *testing.T) {
+	t.Parallel()
+	const maxBytes = 1 << 20
+	tests := []struct {
+		name   string
+		answer func(w http.ResponseWriter, n *atomic.Int64)
+		reason failure.Reason
+		kind   failure.Kind
+	}{
+		{"endless body", func(w http.ResponseWriter, n *atomic.Int64) {
+			for p := make([]byte, 16<<10); ; n.Add(int64(len(p))) {
+				if _, err := w.Write(p); err != nil {
+					return
+				}
+			}
+		}, failure.ReasonTooLarge, failure.Final},
+		{"endless 1xx", func(w http.ResponseWriter, n *atomic.Int64) {
+			for range 10_000 {
+				w.Header().Set("Link", strings.Repeat("x", 1000))
+				w.WriteHeader(http.StatusEarlyHints)
+			}
+		}, failure.ReasonTooLarge, failure.Final},
+		{"reset in the body", func(w http.ResponseWriter, n *atomic.Int64) {
+			io.WriteString(w, "abc")
+			w.(http.Flusher).Flush()
+			panic(http.ErrAbortHandler)
+		}, failure.ReasonNetwork, failure.Temporary},
+		{"shorter than declared", func(w http.ResponseWriter, n *atomic.Int64) {
+			w.Header().Set("Content-Length", "10")
+			io.WriteString(w, "abc")
+		}, failure.ReasonTruncated, failure.Temporary},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			var sent atomic.Int64
+			server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+				tt.answer(w, &sent)
+			}))
+			server.EnableHTTP2 = true
+			server.Config.ErrorLog = log.New(io.Discard, "", 0)
+			server.StartTLS()
+			t.Cleanup(server.Close)
+			client := newClient(t, fetch.Config{
+				InsecureHosts: []string{server.Listener.Addr().String()},
+				MaxBytes:      maxBytes,
+			})
+			_, err := get(t.Context(), client, fetch.Request{URL: server.URL})
+			wantFailure(t, err, tt.reason, tt.kind)
+			if n := sent.Load(); n > maxBytes+8<<20 {
+				t.Errorf("the server got rid of %d bytes", n)
+			}
+		})
 	}
 }
 

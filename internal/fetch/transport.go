@@ -33,7 +33,7 @@ func newTransports(cfg Config) (map[trust]*http.Transport, error) {
 		}
 		combinations = append(combinations, trust{certificate: true}, trust{insecure: true, certificate: true})
 	}
-	proxy, proxyAddrs := newProxy(cfg.Proxy)
+	proxy, addrs := newProxy(cfg.Proxy)
 	transports := map[trust]*http.Transport{}
 	for _, t := range combinations {
 		config := &tls.Config{
@@ -46,12 +46,12 @@ func newTransports(cfg Config) (map[trust]*http.Transport, error) {
 				return loadCertificate(cfg)
 			}
 		}
-		transports[t] = newTransport(cfg, config, proxy, proxyAddrs)
+		transports[t] = newTransport(cfg, config, proxy, addrs)
 	}
 	return transports, nil
 }
 
-func newTransport(cfg Config, tlsConfig *tls.Config, proxy proxyFunc, proxyAddrs map[string]bool) *http.Transport {
+func newTransport(cfg Config, tlsConfig *tls.Config, proxy proxyFunc, proxies map[string]bool) *http.Transport {
 	if cfg.MaxHeaderBytes == 0 {
 		cfg.MaxHeaderBytes = maxHeaderBytes
 	}
@@ -60,7 +60,7 @@ func newTransport(cfg Config, tlsConfig *tls.Config, proxy proxyFunc, proxyAddrs
 	}
 	return &http.Transport{
 		Proxy:                  proxy,
-		DialContext:            newDial(cfg, proxyAddrs),
+		DialContext:            newDial(cfg, proxies),
 		TLSClientConfig:        tlsConfig,
 		TLSHandshakeTimeout:    part(cfg.Timeout, 2),
 		ResponseHeaderTimeout:  part(cfg.Timeout, 3),
@@ -87,12 +87,12 @@ func part(timeout time.Duration, quarters int64) time.Duration {
 	return max(timeout*time.Duration(quarters)/4, time.Millisecond)
 }
 
-func newDial(cfg Config, proxyAddrs map[string]bool) func(ctx context.Context, network, addr string) (net.Conn, error) {
+func newDial(cfg Config, proxies map[string]bool) func(ctx context.Context, network, addr string) (net.Conn, error) {
 	// A dial may outlive the request that wanted it, so it has a limit of its own.
-	plain := net.Dialer{Timeout: part(cfg.Timeout, 3), KeepAlive: 15 * time.Second}
+	plain := net.Dialer{Timeout: part(cfg.Timeout, 3)}
 	return func(ctx context.Context, network, addr string) (net.Conn, error) {
 		dialer := plain
-		if !proxyAddrs[addr] {
+		if !proxies[addr] {
 			dialer.Control = cfg.Guard.Control(addr)
 		}
 		return dialer.DialContext(ctx, network, addr)
@@ -103,39 +103,37 @@ type proxyFunc = func(*http.Request) (*url.URL, error)
 
 // newProxy returns the function that chooses the proxy of a request, nil for
 // none, and the addresses of the proxies, which the operator chose and the
-// guard leaves alone. A validated Config has no other values.
+// guard leaves alone. The proxy of a validated Config is always a URL.
 func newProxy(proxy string) (proxyFunc, map[string]bool) {
-	if proxy == "" {
+	switch proxy {
+	case "":
 		return nil, nil
+	case ProxyEnvironment:
+		env := httpproxy.FromEnvironment()
+		choose := env.ProxyFunc()
+		addrs := proxyAddrs(env.HTTPProxy, env.HTTPSProxy)
+		return func(r *http.Request) (*url.URL, error) { return choose(r.URL) }, addrs
 	}
-	env := &httpproxy.Config{HTTPProxy: proxy, HTTPSProxy: proxy}
-	if proxy == ProxyEnvironment {
-		env = httpproxy.FromEnvironment()
-	}
+	u, err := url.Parse(proxy)
+	return func(*http.Request) (*url.URL, error) { return u, err }, proxyAddrs(proxy)
+}
+
+// proxyAddrs returns the addresses that the transport dials for proxies. Those
+// of the environment may lack a scheme, or be empty.
+func proxyAddrs(proxies ...string) map[string]bool {
 	addrs := map[string]bool{}
-	for _, raw := range []string{env.HTTPProxy, env.HTTPSProxy} {
-		if u, err := parseProxy(raw); err == nil {
+	for _, raw := range proxies {
+		u, err := url.Parse(raw)
+		if err != nil || u.Host == "" {
+			u, err = url.Parse("http://" + raw)
+		}
+		if err == nil && u.Host != "" {
 			addrs[proxyAddr(u)] = true
 		}
 	}
-	if proxy != ProxyEnvironment {
-		u, err := parseProxy(proxy)
-		return func(*http.Request) (*url.URL, error) { return u, err }, addrs
-	}
-	choose := env.ProxyFunc()
-	return func(r *http.Request) (*url.URL, error) { return choose(r.URL) }, addrs
+	return addrs
 }
 
-// parseProxy reads a proxy variable, whose scheme may be missing.
-func parseProxy(raw string) (*url.URL, error) {
-	u, err := url.Parse(raw)
-	if err == nil && u.Host != "" {
-		return u, nil
-	}
-	return url.Parse("http://" + raw)
-}
-
-// proxyAddr returns the address that the transport dials for u.
 func proxyAddr(u *url.URL) string {
 	port := u.Port()
 	if port == "" {

@@ -39,11 +39,18 @@ func (x *exchange) failed(err error, s stage) error {
 		return failure.Newf(failure.ReasonTimeout, failure.Temporary, "%s: no whole answer within %v", at, x.timeout)
 	}
 	reason, kind := classify(err, s)
-	text := printable(err.Error())
-	if errors.Is(err, io.EOF) {
-		text = "the connection was closed before an answer"
+	return failure.Newf(reason, kind, "%s: %s", at, words(err, s))
+}
+
+func words(err error, s stage) string {
+	switch {
+	case !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF):
+		return printable(err.Error())
+	case s == inBody:
+		return "the body ended early"
+	default:
+		return "the connection was closed before an answer"
 	}
-	return failure.Newf(reason, kind, "%s: %s", at, text)
 }
 
 func classify(err error, s stage) (failure.Reason, failure.Kind) {
@@ -65,12 +72,19 @@ func classify(err error, s stage) (failure.Reason, failure.Kind) {
 	if inHandshake(err) {
 		return failure.ReasonTLS, failure.Temporary
 	}
-	// net/http has no type for these two.
-	text := err.Error()
-	if strings.Contains(text, "response headers exceeded") || strings.Contains(text, "header list larger") {
+	if headerTooLarge(err) {
 		return failure.ReasonTooLarge, failure.Final
 	}
 	return failure.ReasonNetwork, failure.Temporary
+}
+
+// headerTooLarge reads texts, since net/http has no type for it. The tests
+// hold them, for HTTP/1 and HTTP/2.
+func headerTooLarge(err error) bool {
+	text := err.Error()
+	return strings.Contains(text, "response headers exceeded") ||
+		strings.Contains(text, "header list larger") ||
+		strings.Contains(text, "header list too large")
 }
 
 // garbled reports whether a body ended early or is not what it claims to be.
@@ -82,10 +96,13 @@ func garbled(err error) bool {
 		strings.Contains(err.Error(), "chunk")
 }
 
+// inHandshake reports whether TLS could not begin. Its alerts come as an
+// *net.OpError, its other complaints as mere texts.
 func inHandshake(err error) bool {
 	_, record := errors.AsType[tls.RecordHeaderError](err)
-	_, alert := errors.AsType[tls.AlertError](err)
-	return record || alert || strings.HasPrefix(err.Error(), "tls: ") || strings.HasPrefix(err.Error(), "remote error: tls: ")
+	op, ok := errors.AsType[*net.OpError](err)
+	alert := ok && (op.Op == "remote error" || op.Op == "local error")
+	return record || alert || strings.HasPrefix(err.Error(), "tls: ")
 }
 
 // shownBytes is how much of a cause an error shows.
