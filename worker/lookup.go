@@ -48,7 +48,7 @@ func (s *lookupStep) wait(ctx, leaving context.Context, b results.Begun) (func()
 
 func (s *lookupStep) work(ctx context.Context, b results.Begun) (string, error) {
 	p := s.providers[b.Provider]
-	answer, err := p.Lookup.Lookup(ctx, s.ref.Name)
+	answer, err := p.Service.Lookup(ctx, s.ref.Name)
 	if err != nil {
 		if e := failure.From(err); e.Kind == failure.Hold {
 			s.limits[b.Provider].hold(e.RetryAfter)

@@ -128,13 +128,9 @@ func (s *pictureStep) fail(ctx context.Context, e *failure.Error, host string, e
 
 // fetch downloads one candidate into the store.
 func (s *pictureStep) fetch(ctx context.Context, p *Provider, rawURL string) (results.Picture, error) {
-	request := fetch.Request{URL: rawURL}
-	if p.Credentials != nil {
-		own, err := p.Credentials()
-		if err != nil {
-			return results.Picture{}, err
-		}
-		request.Credentials, request.CredentialOrigin = own.Credentials, own.CredentialOrigin
+	request, err := p.Service.PictureRequest(rawURL)
+	if err != nil {
+		return results.Picture{}, err
 	}
 	resp, err := p.Pictures.Do(ctx, request)
 	if err != nil {

@@ -11,18 +11,18 @@ import (
 type Provider struct {
 	// Host of the lookup, for records of failures.
 	Host string
-	// Lookup asks the service. [*lookup.Client] is one.
-	Lookup interface {
+	// Service asks about names. [*lookup.Client] is one.
+	Service interface {
 		Lookup(ctx context.Context, name string) (lookup.Answer, error)
+		// PictureRequest returns the request for a picture at url, with the
+		// credentials that the provider's own origin may see.
+		PictureRequest(url string) (fetch.Request, error)
 	}
 	// Pictures fetches what the service's answers point to, under the guard
 	// and the exceptions of this provider. [*fetch.Client] is one.
 	Pictures interface {
 		Do(ctx context.Context, r fetch.Request) (*fetch.Response, error)
 	}
-	// Credentials, if set, returns the headers that go with a picture's
-	// request to the lookup's own origin, and that origin.
-	Credentials func() (fetch.Request, error)
 	// LookupLimits and PictureLimits are what the service allows.
 	LookupLimits, PictureLimits lookup.Limits
 }

@@ -192,4 +192,3 @@ func owner() string {
 	}, host)
 	return fmt.Sprintf("%.40s-%d", host, os.Getpid())
 }
-

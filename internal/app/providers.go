@@ -97,12 +97,11 @@ func provider(s configs.Settings, def *lookup.Definition) (*worker.Provider, err
 		Proxy: s.Picture.Proxy, InsecureHosts: s.Picture.InsecureHosts, CAFile: def.TLS.CAFile,
 	}
 	p := &worker.Provider{
-		Host: host(def.Origin()), Lookup: client,
+		Host: host(def.Origin()), Service: client,
 		LookupLimits: def.LookupLimits(lookup.SystemSecrets), PictureLimits: def.Limits.Picture,
 	}
 	if def.Pictures.SameOriginAuth {
 		cfg.CertFile, cfg.KeyFile = def.TLS.CertFile, def.TLS.KeyFile
-		p.Credentials = func() (fetch.Request, error) { return client.Request("") }
 	}
 	if p.Pictures, err = fetch.New(cfg); err != nil {
 		return nil, fmt.Errorf("provider %s: %w", def.Name, err)

@@ -135,14 +135,14 @@ func (l listing) footer(ctx context.Context, w io.Writer, q results.Query, shown
 	}
 	b := quoteArg(l.batch.Name)
 	if int64(shown) < total {
-		fmt.Fprintf(w, "%d of %s in batch %s; all of them: harvest results %s --limit 0\n", shown, names(total), l.batch.Name, b)
+		fmt.Fprintf(w, "%d of %s in batch %s; all of them: harvest results %s --limit 0\n", shown, nameCount(total), l.batch.Name, b)
 		return nil
 	}
 	c, err := l.a.DB.Counts(ctx, l.batch)
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(w, "%s in batch %s", names(total), l.batch.Name)
+	fmt.Fprintf(w, "%s in batch %s", nameCount(total), l.batch.Name)
 	switch failed := c[results.Failed] + c[results.Partial]; {
 	case failed > 0 && q.State == "" && q.Reason == "":
 		fmt.Fprintf(w, "; %s failed: harvest results %s --state failed, then harvest retry %s", count(failed), b, b)

@@ -85,8 +85,8 @@ func count(n int64) string {
 	return s
 }
 
-// names writes a number of names.
-func names(n int64) string {
+// nameCount writes a number of names.
+func nameCount(n int64) string {
 	if n == 1 {
 		return "1 name"
 	}

@@ -1,0 +1,339 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/picharvest/picharvest/configs"
+	"github.com/picharvest/picharvest/enqueuer"
+	"github.com/picharvest/picharvest/internal/app"
+	"github.com/picharvest/picharvest/internal/demo"
+	"github.com/picharvest/picharvest/internal/lookup"
+	"github.com/picharvest/picharvest/internal/names"
+	"github.com/picharvest/picharvest/internal/results"
+)
+
+// runPoll is how often `run` looks at its queues and its batch: there are few
+// processes on its Redis, and small batches should be done at once.
+const runPoll = 20 * time.Millisecond
+
+type runFlags struct {
+	file, batch string
+	progress    string
+	failOn      string
+	quiet       bool
+}
+
+func runCommand(env *Env) *cobra.Command {
+	var fl runFlags
+	c := &cobra.Command{
+		Use:   "run --file names.txt",
+		Short: "Do everything in this one process",
+		Long: `Enqueue the names of a file and harvest them, all in one process, with a Redis
+of its own in the data folder. The same command again goes on where it was:
+only names without a result are asked.
+
+Without --provider the built-in demo answers, if it knows every name of the
+file; see examples/names.txt.`,
+		Example: `  harvest run --file examples/names.txt
+  harvest run --file painters.txt --provider wikipedia --contact you@example.org
+  harvest run --file - --batch logins --provider github < logins.txt`,
+		Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error { return run(c, env, fl) },
+	}
+	f := c.Flags()
+	f.StringVarP(&fl.file, "file", "f", "", "names `file`, one name a line; - is standard input; .gz is read too")
+	f.StringVarP(&fl.batch, "batch", "b", "", "`name` of the batch (default: the file's name)")
+	f.StringVar(&fl.progress, "progress", progressAuto, "`form` of progress: auto, bar, plain, json or none")
+	f.StringVar(&fl.failOn, "fail-on", "failed", "exit 1 on `what`: failed, not_found, no_picture, none or N%")
+	f.BoolVarP(&fl.quiet, "quiet", "q", false, "no progress, no list of files")
+	providerFlags(env, c)
+	workerFlags(env, c)
+	complete(c, "progress", progressWords)
+	return c
+}
+
+// providerFlags adds the flags that choose and equip a provider.
+func providerFlags(env *Env, c *cobra.Command) {
+	f := c.Flags()
+	env.setting(f, "provider", "provider", "p", "lookup `service`; see harvest providers list")
+	env.setting(f, "contact", "contact", "", "`address` that services may write to; some demand one")
+}
+
+// workerFlags adds the flags for work done in this process.
+func workerFlags(env *Env, c *cobra.Command) {
+	f := c.Flags()
+	env.setting(f, "worker.concurrency", "concurrency", "c", "`number` of lookups, and of pictures, under way at once (default 20)")
+	env.setting(f, "worker.lookups", "lookups", "", "`number` of lookups, if it is to differ")
+	env.setting(f, "worker.pictures", "pictures", "", "`number` of pictures, if it is to differ")
+	env.setting(f, "storage.url", "storage", "", "`folder` for pictures (default: pictures in the data folder)")
+	env.setting(f, "worker.max_attempts", "max-attempts", "", "`number` of tries before a name fails (default 5)")
+}
+
+func run(c *cobra.Command, env *Env, fl runFlags) error {
+	began := time.Now()
+	ctx := c.Context()
+	fails, err := parseFailOn(fl.failOn)
+	if err != nil {
+		return err
+	}
+	if fl.quiet {
+		fl.progress = progressNone
+	}
+	in, err := openNames(env, fl.file, fl.batch)
+	if err != nil {
+		return err
+	}
+	defer in.file.Close()
+	s, err := env.load(c)
+	if err != nil {
+		return err
+	}
+	s.Worker.PollInterval = runPoll
+	catalogue, err := app.Catalogue(s)
+	if err != nil {
+		return usage(err)
+	}
+	if s.Provider != "" {
+		// Refused before anything is made.
+		if err := checkProvider(s, catalogue, s.Provider); err != nil {
+			return err
+		}
+	}
+	a, err := app.Open(ctx, s, app.Own, env.logger(s, slog.LevelWarn))
+	if err != nil {
+		return err
+	}
+	defer closeApp(a, &err)
+	stopDemo, err := chooseProvider(ctx, env, a, catalogue, in)
+	if err != nil {
+		return err
+	}
+	defer stopDemo()
+
+	p, err := newProgress(env, fl.progress)
+	if err != nil {
+		return err
+	}
+	var sum tally
+	w, closeStore, err := a.Worker(ctx, catalogue, a.Settings.Provider, func(batch string, r results.Record) {
+		if batch == in.batch {
+			sum.add(r)
+			p.name(r)
+		}
+	})
+	if err != nil {
+		p.done()
+		return usage(err)
+	}
+	defer closeStore()
+	if err := a.Reclaim(ctx); err != nil {
+		p.done()
+		return err
+	}
+
+	report, b, counts, err := harvest(ctx, env, a, w, in, p)
+	p.done()
+	if report.Bad > 0 {
+		fmt.Fprintf(env.Err, "%s of %s are no names and were left out\n", lineCount(report.Bad), in.path)
+	}
+	// The last words are said though the command was interrupted.
+	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	defer cancel()
+	if ctx.Err() != nil && isCancelled(err) {
+		fmt.Fprintf(env.Err, "interrupted; the same command again goes on where this one stopped\n")
+		return err
+	}
+	if err != nil {
+		return err
+	}
+	if !fl.quiet && counts.Total() <= pageRows {
+		if err := (listing{a: a, batch: b, limit: pageRows}).table(last, env, results.Query{}); err != nil {
+			return err
+		}
+	}
+	if err := summary(last, env.Err, a, b, counts, sum.words(began, app.StorePath(a.Settings), in.batch)); err != nil {
+		return err
+	}
+	return fails.check(counts)
+}
+
+// harvest enqueues the names and works until the batch is finished.
+func harvest(ctx context.Context, env *Env, a *app.App, w interface {
+	Run(context.Context, ...string) error
+}, in *namesFile, p progress) (enqueuer.Report, results.Batch, results.Counts, error) {
+	var (
+		report   enqueuer.Report
+		batch    results.Batch
+		counts   results.Counts
+		enqueued atomic.Bool
+	)
+	working, stopWorking := context.WithCancel(ctx)
+	defer stopWorking()
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return w.Run(working, a.Settings.Provider) })
+	g.Go(func() error {
+		bad := badLines{w: env.Err}
+		var err error
+		report, err = a.Enqueuer().Enqueue(ctx, enqueuer.Job{
+			Batch: in.batch, Provider: a.Settings.Provider, Label: in.path, Names: in.file, Bad: bad.show,
+		})
+		enqueued.Store(true)
+		return err
+	})
+	g.Go(func() error {
+		defer stopWorking()
+		for {
+			// Before the input is added the batch may not be there yet, or
+			// be finished from an earlier run.
+			complete := enqueued.Load()
+			var err error
+			batch, counts, err = wait(ctx, a, in.batch, p, runPoll)
+			if complete || ignoreNoBatch(err) != nil {
+				return err
+			}
+			select {
+			case <-ctx.Done():
+				return ctx.Err()
+			case <-time.After(runPoll):
+			}
+		}
+	})
+	err := g.Wait()
+	return report, batch, counts, err
+}
+
+// chooseProvider fixes the provider: the one that was asked for, or that of
+// the batch, or the demo, which it starts. The returned function stops it.
+func chooseProvider(ctx context.Context, env *Env, a *app.App, c *lookup.Catalogue, in *namesFile) (func(), error) {
+	none := func() {}
+	b, err := a.DB.Batch(ctx, in.batch)
+	if ignoreNoBatch(err) != nil {
+		return none, err
+	}
+	example := fmt.Sprintf("harvest run --file %s", quoteArg(in.path))
+	switch {
+	case a.Settings.Provider != "":
+		if b.Provider != "" && b.Provider != a.Settings.Provider {
+			return none, &results.ProviderError{Batch: in.batch, Has: b.Provider, Wanted: a.Settings.Provider}
+		}
+	case b.Provider != "":
+		a.Settings.Provider = b.Provider
+	case in.path == names.Stdin:
+		return none, noProvider("names from standard input need a provider", c, example)
+	default:
+		stranger, err := unknownToDemo(env, in)
+		if err != nil {
+			return none, err
+		}
+		if stranger != "" {
+			return none, noProvider(fmt.Sprintf("the demo does not know %q", stranger), c, example)
+		}
+		a.Settings.Provider = demoProvider
+	}
+	if _, own := a.Settings.Providers.BaseURLs[demoProvider]; a.Settings.Provider != demoProvider || own {
+		return none, nil
+	}
+	return startDemo(ctx, a)
+}
+
+// demoProvider is the provider that the built-in demo is.
+const demoProvider = "people"
+
+// checkProvider reports an unknown provider, or one that lacks something.
+func checkProvider(s configs.Settings, c *lookup.Catalogue, name string) error {
+	def, err := app.Definition(s, c, name)
+	if err == nil {
+		err = def.Check(s.Contact, lookup.SystemSecrets)
+	}
+	if err != nil {
+		return usage(err)
+	}
+	return nil
+}
+
+// unknownToDemo returns the first name of the file that the demo does not
+// know.
+func unknownToDemo(env *Env, in *namesFile) (string, error) {
+	d, err := demo.New(demo.Config{})
+	if err != nil {
+		return "", err
+	}
+	defer d.Close()
+	f, err := names.Open(in.path, env.In)
+	if err != nil {
+		return "", usage(err)
+	}
+	defer f.Close()
+	for {
+		line, err := f.Next()
+		if _, bad := errors.AsType[*names.BadLine](err); bad {
+			continue
+		}
+		if errors.Is(err, io.EOF) {
+			return "", nil
+		}
+		if err != nil {
+			return "", err
+		}
+		if !d.Knows(line.Name) {
+			return line.Name, nil
+		}
+	}
+}
+
+// tally sums up what was settled in this process.
+type tally struct {
+	mu       sync.Mutex
+	pictures int
+	bytes    int64
+}
+
+func (t *tally) add(r results.Record) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, o := range r.Outcomes {
+		if o.Picture != nil {
+			t.pictures++
+			t.bytes += o.Picture.Bytes
+		}
+	}
+}
+
+func (t *tally) words(began time.Time, store, batch string) string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.pictures == 0 {
+		return fmt.Sprintf(" (%s)", span(time.Since(began)))
+	}
+	word := "pictures"
+	if t.pictures == 1 {
+		word = "picture"
+	}
+	return fmt.Sprintf(" (%s; %s %s, %s, in %s)", span(time.Since(began)), count(int64(t.pictures)), word,
+		size(t.bytes), filepath.Clean(app.PicturePath(store, batch)))
+}
+
+func lineCount(n int64) string {
+	if n == 1 {
+		return "1 line"
+	}
+	return count(n) + " lines"
+}
+
+// closeApp closes a and keeps the first error.
+func closeApp(a *app.App, err *error) {
+	if cerr := a.Close(context.Background()); cerr != nil && *err == nil {
+		*err = cerr
+	}
+}

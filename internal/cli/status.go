@@ -1,0 +1,218 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/picharvest/picharvest/internal/app"
+	"github.com/picharvest/picharvest/internal/results"
+)
+
+func statusCommand(env *Env) *cobra.Command {
+	var asJSON, watch bool
+	c := &cobra.Command{
+		Use:   "status [BATCH]",
+		Short: "Show how far batches are",
+		Long: `Show how many names of each batch are in which state, and why names failed.
+Without BATCH all batches are shown. --watch shows it again every second until
+all of them are finished.`,
+		Example: `  harvest status
+  harvest status names --watch`,
+		Args: cobra.MaximumNArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			ctx := c.Context()
+			a, err := env.open(ctx, c, app.Read, slog.LevelWarn)
+			if err != nil {
+				return err
+			}
+			defer a.Close(ctx)
+			s := &statusView{a: a, out: env.Out, asJSON: asJSON, clear: watch && !asJSON && isTerminal(env.Out)}
+			for {
+				open, err := s.show(ctx, args)
+				if errors.Is(err, errNoBatches) {
+					fmt.Fprintln(env.Err, err)
+					return nil
+				}
+				if err != nil || !watch || !open {
+					return err
+				}
+				select {
+				case <-ctx.Done():
+					return nil
+				case <-time.After(time.Second):
+				}
+			}
+		},
+	}
+	c.Flags().BoolVar(&asJSON, "json", false, "write one JSON object a batch and line")
+	c.Flags().BoolVarP(&watch, "watch", "w", false, "show it every second until all is finished")
+	return c
+}
+
+// statusView shows batches, and remembers the last look for the rate.
+type statusView struct {
+	a      *app.App
+	out    io.Writer
+	asJSON bool
+	clear  bool
+	last   map[string]sample
+}
+
+type sample struct {
+	at      time.Time
+	settled int64
+}
+
+// statusJSON is one batch in `status --json`; docs/json.md says what the keys
+// mean.
+type statusJSON struct {
+	Batch       string           `json:"batch"`
+	Provider    string           `json:"provider"`
+	Status      results.Status   `json:"status"`
+	State       string           `json:"state"`
+	Created     time.Time        `json:"created"`
+	Source      string           `json:"source"`
+	Shards      int              `json:"shards"`
+	Enqueuing   int              `json:"enqueuing"`
+	Interrupted []string         `json:"interrupted,omitempty"`
+	Sealed      bool             `json:"sealed"`
+	Finished    bool             `json:"finished"`
+	Names       int64            `json:"names"`
+	States      results.Counts   `json:"states"`
+	Reasons     map[string]int64 `json:"reasons,omitempty"`
+	PerSecond   float64          `json:"per_second,omitempty"`
+	ETASeconds  float64          `json:"eta_seconds,omitempty"`
+}
+
+// show writes the batches once and reports whether one is not finished.
+func (s *statusView) show(ctx context.Context, args []string) (bool, error) {
+	batches, err := s.batches(ctx, args)
+	if err != nil {
+		return false, err
+	}
+	open := false
+	var all []statusJSON
+	for _, b := range batches {
+		j, err := s.status(ctx, b)
+		if err != nil {
+			return false, err
+		}
+		open = open || !j.Finished
+		all = append(all, j)
+	}
+	if s.asJSON {
+		enc := json.NewEncoder(s.out)
+		for _, j := range all {
+			if err := enc.Encode(j); err != nil {
+				return false, err
+			}
+		}
+		return open, nil
+	}
+	if s.clear {
+		fmt.Fprint(s.out, "\x1b[H\x1b[2J")
+	}
+	for i, j := range all {
+		if i > 0 {
+			fmt.Fprintln(s.out)
+		}
+		s.text(j)
+	}
+	return open, nil
+}
+
+func (s *statusView) batches(ctx context.Context, args []string) ([]results.Batch, error) {
+	if len(args) > 0 {
+		b, err := chooseBatch(ctx, s.a, args)
+		return []results.Batch{b}, err
+	}
+	all, err := s.a.DB.Batches(ctx)
+	if err == nil && len(all) == 0 {
+		_, err = chooseBatch(ctx, s.a, nil)
+	}
+	return all, err
+}
+
+func (s *statusView) status(ctx context.Context, b results.Batch) (statusJSON, error) {
+	c, err := s.a.DB.Counts(ctx, b)
+	if err != nil {
+		return statusJSON{}, err
+	}
+	reasons, err := s.a.DB.Reasons(ctx, b)
+	if err != nil {
+		return statusJSON{}, err
+	}
+	j := statusJSON{
+		Batch: b.Name, Provider: b.Provider, Status: b.Status, Created: b.Created, Source: b.Source, Shards: b.Shards,
+		Enqueuing: b.Enqueuing, Interrupted: b.Interrupted, Sealed: b.Sealed, Finished: b.Finished(c),
+		Names: c.Total(), States: c, State: standing(b, c),
+	}
+	for _, r := range reasons {
+		if j.Reasons == nil {
+			j.Reasons = make(map[string]int64)
+		}
+		j.Reasons[string(r.Reason)] = r.Names
+	}
+	now := sample{time.Now(), c.Settled()}
+	if last, ok := s.last[b.Name]; ok && c.Open() > 0 {
+		j.PerSecond = float64(now.settled-last.settled) / now.at.Sub(last.at).Seconds()
+		if j.PerSecond > 0 && b.Sealed {
+			j.ETASeconds = float64(c.Open()) / j.PerSecond
+		}
+	} else {
+		if s.last == nil {
+			s.last = make(map[string]sample)
+		}
+		s.last[b.Name] = now
+	}
+	return j, nil
+}
+
+// standing says in a word where a batch is.
+func standing(b results.Batch, c results.Counts) string {
+	switch {
+	case b.Status != results.Running:
+		return string(b.Status)
+	case b.Finished(c):
+		return "finished"
+	case len(b.Interrupted) > 0 && b.Enqueuing == 0:
+		return "interrupted"
+	case b.Enqueuing > 0:
+		return "enqueuing"
+	}
+	return "running"
+}
+
+func (s *statusView) text(j statusJSON) {
+	fmt.Fprintf(s.out, "%s: %s, %s, provider %s, since %s\n", j.Batch, j.State, nameCount(j.Names), j.Provider,
+		j.Created.Local().Format(time.DateTime))
+	fmt.Fprintf(s.out, "  %s\n", states(j.States))
+	if j.PerSecond > 0 {
+		fmt.Fprintf(s.out, "  %.1f names/s", j.PerSecond)
+		if j.ETASeconds > 0 {
+			fmt.Fprintf(s.out, ", about %s left", span(time.Duration(j.ETASeconds*float64(time.Second))))
+		}
+		fmt.Fprintln(s.out)
+	}
+	if len(j.Reasons) > 0 {
+		var parts []string
+		for _, r := range reasonWords() {
+			if n := j.Reasons[r]; n > 0 {
+				parts = append(parts, fmt.Sprintf("%s %s", count(n), r))
+			}
+		}
+		fmt.Fprintf(s.out, "  failed for: %s\n", strings.Join(parts, ", "))
+	}
+	if j.State == "interrupted" {
+		fmt.Fprintf(s.out, "  interrupted: not all names of %s were enqueued; enqueue that file again to complete it\n",
+			printable(strings.Join(j.Interrupted, ", ")))
+	}
+}

@@ -1,0 +1,86 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/picharvest/picharvest/internal/app"
+	"github.com/picharvest/picharvest/internal/results"
+)
+
+// wait looks at the batch until it is finished, and shows how far it is. A
+// batch that comes to no end by itself is an error that says what to do.
+func wait(ctx context.Context, a *app.App, batch string, p progress, every time.Duration) (results.Batch, results.Counts, error) {
+	tick := time.NewTicker(every)
+	defer tick.Stop()
+	paused := false
+	for {
+		b, err := a.DB.Batch(ctx, batch)
+		if err != nil {
+			return b, nil, err
+		}
+		c, err := a.DB.Counts(ctx, b)
+		if err != nil {
+			return b, nil, err
+		}
+		p.counts(c, b.Sealed)
+		switch {
+		case b.Finished(c):
+			return b, c, nil
+		case b.Status == results.Stopped && c.Open() == 0:
+			return b, c, &coded{ExitFailed, fmt.Errorf("batch %s was cancelled", batch)}
+		case b.Status == results.Deleting:
+			return b, c, &coded{ExitFailed, fmt.Errorf("batch %s was deleted", batch)}
+		case len(b.Interrupted) > 0 && b.Enqueuing == 0 && c.Open() == 0:
+			return b, c, &coded{ExitFailed, fmt.Errorf("batch %s is interrupted: not all names of %s were enqueued; enqueue that file again to complete it",
+				batch, strings.Join(b.Interrupted, ", "))}
+		case b.Status == results.Paused && !paused:
+			paused = true
+			a.Logger.Warn("the batch is paused; let it go on with: harvest resume "+quoteArg(batch), "batch", batch)
+		}
+		select {
+		case <-ctx.Done():
+			return b, c, ctx.Err()
+		case <-tick.C:
+		}
+	}
+}
+
+// maxReasons is how many reasons a summary names.
+const maxReasons = 5
+
+// summary says how a batch stands, why names failed, and what to type next.
+func summary(ctx context.Context, w io.Writer, a *app.App, b results.Batch, c results.Counts, extra string) error {
+	fmt.Fprintf(w, "%s: %s%s\n", b.Name, states(c), extra)
+	if failed := c[results.Failed] + c[results.Partial]; failed > 0 {
+		reasons, err := a.DB.Reasons(ctx, b)
+		if err != nil {
+			return err
+		}
+		var parts []string
+		for i, r := range reasons {
+			if i == maxReasons {
+				parts = append(parts, "…")
+				break
+			}
+			parts = append(parts, fmt.Sprintf("%s %s", count(r.Names), r.Reason))
+		}
+		fmt.Fprintf(w, "why: %s\n", strings.Join(parts, ", "))
+		arg := quoteArg(b.Name)
+		fmt.Fprintf(w, "next: harvest results %s --state failed   (which and why)\n", arg)
+		fmt.Fprintf(w, "      harvest retry %s                    (try them again)\n", arg)
+	}
+	return nil
+}
+
+// ignoreNoBatch drops the error of a batch that is not there yet.
+func ignoreNoBatch(err error) error {
+	if errors.Is(err, results.ErrNoBatch) {
+		return nil
+	}
+	return err
+}
