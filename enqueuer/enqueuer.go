@@ -29,7 +29,7 @@ type Client interface {
 // Config is the enqueuer's share of the settings.
 type Config struct {
 	// Shards of a new batch. Default 1.
-	Shards int
+	Shards int `mapstructure:"shards"`
 }
 
 // Validate reports every problem by its key.

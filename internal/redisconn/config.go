@@ -31,69 +31,69 @@ const (
 type Config struct {
 	// URL is redis://[user:password@]host[:port][/db], rediss:// for TLS, or
 	// unix:///path/to/socket[?db=n]. Default: none.
-	URL string
+	URL string `mapstructure:"url"`
 	// Sentinel finds the primary through sentinels.
-	Sentinel Sentinel
+	Sentinel Sentinel `mapstructure:"sentinel"`
 	// Cluster finds the primaries of a Redis Cluster.
-	Cluster Cluster
+	Cluster Cluster `mapstructure:"cluster"`
 
 	// Username is the ACL user. Default: the server's default user.
-	Username string
+	Username string `mapstructure:"username"`
 	// Password goes with Username.
-	Password string
+	Password string `mapstructure:"password"`
 	// PasswordFile is a file with the password, read for every new
 	// connection, so that a changed password needs no restart. Trailing line
 	// ends are ignored.
-	PasswordFile string
+	PasswordFile string `mapstructure:"password_file"`
 	// TLS is how a rediss:// server, or any behind Sentinel or Cluster, is
 	// verified.
-	TLS TLS
+	TLS TLS `mapstructure:"tls"`
 
 	// Namespace keeps installations on one Redis apart: up to 32 of a-z, 0-9
 	// and _. Default: none.
-	Namespace string
+	Namespace string `mapstructure:"namespace"`
 	// Autopipeline gathers the commands of concurrent callers into one
 	// stream, see Conn.Pipelined. Default true.
-	Autopipeline bool
+	Autopipeline bool `mapstructure:"autopipeline"`
 	// Durability is DurabilityCheck or DurabilityManaged. Default check.
-	Durability string
+	Durability string `mapstructure:"durability"`
 	// AllowEviction accepts a server that may drop any key when it is full.
 	// Default false.
-	AllowEviction bool
+	AllowEviction bool `mapstructure:"allow_eviction"`
 	// PoolSize is the most connections for commands, per node. Default 10.
-	PoolSize int
+	PoolSize int `mapstructure:"pool_size"`
 }
 
 // Sentinel is the settings under redis.sentinel.*.
 type Sentinel struct {
 	// Master is the name under which the sentinels know the primary.
-	Master string
+	Master string `mapstructure:"master"`
 	// Addrs is the sentinels' host:port.
-	Addrs []string
+	Addrs []string `mapstructure:"addrs"`
 	// Username and Password are for the sentinels themselves.
-	Username string
-	Password string
+	Username string `mapstructure:"username"`
+	Password string `mapstructure:"password"`
 }
 
 // Cluster is the settings under redis.cluster.*.
 type Cluster struct {
 	// Addrs is the host:port of some of the nodes; the others are learned.
-	Addrs []string
+	Addrs []string `mapstructure:"addrs"`
 }
 
 // TLS is the settings under redis.tls.*. Certificates are always verified,
 // and nothing older than TLS 1.2 is spoken.
 type TLS struct {
 	// Enabled is for Sentinel and Cluster; a rediss:// URL implies it.
-	Enabled bool
+	Enabled bool `mapstructure:"enabled"`
 	// CAFile has the PEM certificates to trust. Default: the system's.
-	CAFile string
+	CAFile string `mapstructure:"ca_file"`
 	// CertFile and KeyFile are a client certificate in PEM.
-	CertFile string
-	KeyFile  string
+	CertFile string `mapstructure:"cert_file"`
+	KeyFile  string `mapstructure:"key_file"`
 	// ServerName is the name to expect in the certificate. Default: the host
 	// that is dialled.
-	ServerName string
+	ServerName string `mapstructure:"server_name"`
 }
 
 // DefaultConfig returns the settings with every default filled in.

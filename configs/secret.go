@@ -1,0 +1,50 @@
+package configs
+
+import (
+	"net/url"
+	"strings"
+)
+
+const redacted = "[redacted]"
+
+// secretKeys are secrets as a whole.
+var secretKeys = map[string]bool{"redis.password": true, "redis.sentinel.password": true}
+
+// urlKeys are URLs that may hold a password.
+var urlKeys = map[string]bool{"redis.url": true, "picture.proxy": true, "storage.url": true, "providers.base_urls": true}
+
+func mayHoldSecret(key string) bool { return secretKeys[key] || urlKeys[key] }
+
+// redact returns the text of key fit to be shown.
+func redact(key, text string) string {
+	switch {
+	case text == "":
+		return ""
+	case secretKeys[key]:
+		return redacted
+	case urlKeys[key] && strings.ContainsAny(text, "@?"):
+		return redactURL(text)
+	}
+	return text
+}
+
+// redactURL returns raw without its password and its query's values. Where it
+// cannot tell where a password ends, nothing is left.
+func redactURL(raw string) string {
+	u, err := url.Parse(raw)
+	if err != nil || u.Opaque != "" || u.Host == "" && u.Scheme != "unix" ||
+		strings.Contains(u.Path+u.RawQuery+u.Fragment, "@") {
+		return redacted
+	}
+	userinfo, query := "", ""
+	if u.User != nil {
+		userinfo = url.User(u.User.Username()).String() + "@"
+		if _, ok := u.User.Password(); ok {
+			userinfo = strings.TrimSuffix(userinfo, "@") + ":" + redacted + "@"
+		}
+	}
+	if u.RawQuery != "" {
+		query = "?" + redacted
+	}
+	return u.Scheme + "://" + userinfo + u.Host + u.EscapedPath() + query
+}

@@ -1,0 +1,213 @@
+// Package configs adds up the settings of all parts: it reads them from
+// flags, environment, a file and the defaults, says where each came from, and
+// reports all that is wrong with them at once. What a setting means and which
+// values can work is the business of the package that owns it.
+//
+// config.yaml, which is part of the program, is both the defaults and the
+// reference. Nothing below the command layer imports this package.
+package configs
+
+import (
+	_ "embed"
+	"errors"
+	"fmt"
+	"net/url"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+	"unicode"
+
+	"github.com/picharvest/picharvest/enqueuer"
+	"github.com/picharvest/picharvest/internal/fetch"
+	"github.com/picharvest/picharvest/internal/lookup"
+	"github.com/picharvest/picharvest/internal/netguard"
+	"github.com/picharvest/picharvest/internal/picture"
+	"github.com/picharvest/picharvest/internal/redisconn"
+	"github.com/picharvest/picharvest/worker"
+)
+
+//go:embed config.yaml
+var defaults []byte
+
+// Default returns the commented config.yaml with every key and its default.
+func Default() []byte { return slices.Clone(defaults) }
+
+// Settings are all settings. Each field's key in files is its tag.
+type Settings struct {
+	// Data is the folder for what is kept on this machine. Default
+	// ./harvest-data.
+	Data string `mapstructure:"data"`
+	// Contact is an address or page that the User-Agent names. Default: none.
+	Contact string `mapstructure:"contact"`
+	// Provider is the provider of batches that name none. Default: none.
+	Provider string `mapstructure:"provider"`
+
+	Redis     redisconn.Config  `mapstructure:"redis"`
+	Storage   StorageSettings   `mapstructure:"storage"`
+	Queue     enqueuer.Config   `mapstructure:"queue"`
+	Worker    worker.Config     `mapstructure:"worker"`
+	Picture   PictureSettings   `mapstructure:"picture"`
+	Providers ProvidersSettings `mapstructure:"providers"`
+	Log       LogSettings       `mapstructure:"log"`
+}
+
+// The values of StorageSettings.Names.
+const (
+	// NamesReadable stores pictures under their batch and name.
+	NamesReadable = "readable"
+	// NamesContent stores pictures under their hash, equal ones once.
+	NamesContent = "content"
+)
+
+// StorageSettings say where pictures are kept.
+type StorageSettings struct {
+	// URL is a folder: a plain path, or file:// and an absolute one. Default:
+	// pictures in Settings.Data. Settings.PicturesFolder resolves it.
+	URL string `mapstructure:"url"`
+	// Names is NamesReadable or NamesContent. Default readable.
+	Names string `mapstructure:"names"`
+}
+
+// PictureSettings say how pictures are fetched and which are taken.
+type PictureSettings struct {
+	picture.Config `mapstructure:",squash"`
+
+	// Timeout bounds one download, from DNS to the last byte. Default 30s.
+	Timeout time.Duration `mapstructure:"timeout"`
+	// Ports may be asked beside 80 and 443. Default: none.
+	Ports []int `mapstructure:"ports"`
+	// Allow lists exceptions for netguard.New. Default: none.
+	Allow []string `mapstructure:"allow"`
+	// Proxy is "", fetch.ProxyEnvironment or a URL. Default "": none.
+	Proxy string `mapstructure:"proxy"`
+	// InsecureHosts are the host:port whose certificate is not verified.
+	// Default: none.
+	InsecureHosts []string `mapstructure:"insecure_hosts"`
+}
+
+// ProvidersSettings say where the definitions of providers are.
+type ProvidersSettings struct {
+	// Folder holds definitions of the user's own. Default "": the folder
+	// harvest/providers of the user's configuration, if it exists.
+	Folder string `mapstructure:"folder"`
+	// BaseURLs replaces the base_url of the providers it names.
+	BaseURLs map[string]string `mapstructure:"base_urls"`
+	// Definitions are those that stand in the file itself. Their messages
+	// have the file's own line numbers where its form allows that.
+	Definitions []lookup.Inline `mapstructure:"-"`
+}
+
+// LogSettings say what is logged and how.
+type LogSettings struct {
+	// Level is debug, info, warn or error. Default info.
+	Level string `mapstructure:"level"`
+	// Format is text, json, or auto: text on a terminal, json elsewhere.
+	// Default auto.
+	Format string `mapstructure:"format"`
+}
+
+// PicturesFolder returns the folder of the picture store.
+func (s Settings) PicturesFolder() string {
+	if s.Storage.URL == "" {
+		return filepath.Join(s.Data, "pictures")
+	}
+	folder, err := folderOf(s.Storage.URL)
+	if err != nil {
+		return s.Storage.URL
+	}
+	return folder
+}
+
+// Validate reports every problem of s by its key. It opens no file.
+func (s Settings) Validate() error {
+	var errs []error
+	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+
+	if s.Data == "" {
+		bad("data is empty: give a folder")
+	}
+	if strings.ContainsFunc(s.Contact, unicode.IsControl) {
+		bad("contact is more than one line of text: give a mail address or a web page")
+	}
+	if s.Storage.URL != "" {
+		if _, err := folderOf(s.Storage.URL); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	if n := s.Storage.Names; n != NamesReadable && n != NamesContent {
+		bad("storage.names is %.40q: give %s or %s", n, NamesReadable, NamesContent)
+	}
+	errs = append(errs, s.Redis.Validate(), s.Queue.Validate(), s.Worker.Validate(), s.Picture.Validate(), s.Providers.validate())
+	if !slices.Contains([]string{"debug", "info", "warn", "error"}, s.Log.Level) {
+		bad("log.level is %.40q: give debug, info, warn or error", s.Log.Level)
+	}
+	if !slices.Contains([]string{"auto", "text", "json"}, s.Log.Format) {
+		bad("log.format is %.40q: give auto, text or json", s.Log.Format)
+	}
+	return errors.Join(errs...)
+}
+
+// Validate reports every problem of p by its key.
+func (p PictureSettings) Validate() error {
+	errs := []error{p.Config.Validate()}
+	_, guard := netguard.New(p.Allow, p.Ports...)
+	// The client's own checks; what it needs beside ours is filled in.
+	client := fetch.Config{
+		UserAgent: "harvest", MaxBytes: 1,
+		Timeout: p.Timeout, Proxy: p.Proxy, InsecureHosts: p.InsecureHosts,
+	}.Validate()
+	for _, err := range append(flatten(guard), flatten(client)...) {
+		errs = append(errs, fmt.Errorf("picture.%w", err))
+	}
+	return errors.Join(errs...)
+}
+
+func (p ProvidersSettings) validate() error {
+	var errs []error
+	for name, base := range p.BaseURLs {
+		u, err := url.Parse(base)
+		if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" || u.User != nil || u.RawQuery != "" {
+			errs = append(errs, fmt.Errorf("providers.base_urls: %.40s: give http://host:port or https://host, without user, password and query", name))
+		}
+	}
+	for _, d := range p.Definitions {
+		if _, err := lookup.Parse(d.File, d.YAML); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// folderOf returns the folder that storage.url names. Its errors do not
+// repeat it, since other services' URLs may hold keys.
+func folderOf(raw string) (string, error) {
+	scheme, _, isURL := strings.Cut(raw, "://")
+	if !isURL {
+		return raw, nil
+	}
+	if scheme != "file" {
+		return "", errors.New("storage.url: pictures can be kept in a folder only: give its path, or file:///path")
+	}
+	u, err := url.Parse(raw)
+	if err != nil || u.Host != "" && u.Host != "localhost" || u.Path == "" || u.RawQuery != "" || u.Fragment != "" {
+		return "", errors.New("storage.url: no path understood: give file:///path, or the plain path")
+	}
+	return filepath.FromSlash(u.Path), nil
+}
+
+// flatten returns the errors that were joined into err, in their order.
+func flatten(err error) []error {
+	if err == nil {
+		return nil
+	}
+	joined, ok := err.(interface{ Unwrap() []error })
+	if !ok {
+		return []error{err}
+	}
+	var all []error
+	for _, e := range joined.Unwrap() {
+		all = append(all, flatten(e)...)
+	}
+	return all
+}
