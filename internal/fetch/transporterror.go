@@ -36,7 +36,7 @@ func (x *exchange) failed(err error, s stage) error {
 		return fmt.Errorf("%s: %w", at, context.Canceled)
 	}
 	if x.ctx.Err() != nil {
-		return failure.Newf(failure.ReasonTimeout, failure.Temporary, "%s: no whole answer within %v", at, x.timeout)
+		return failure.Newf(failure.ReasonTimeout, failure.Temporary, "%s: no whole answer in time (at most %v)", at, x.timeout)
 	}
 	reason, kind := classify(err, s)
 	return failure.Newf(reason, kind, "%s: %s", at, words(err, s))
