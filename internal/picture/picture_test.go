@@ -152,9 +152,6 @@ func TestCutAnywhere(t *testing.T) {
 	for _, s := range samples() {
 		step := max(1, len(s.data)/3000)
 		for n := 1; n < len(s.data); n += step {
-			if s.kind == picture.WebP && n == len(s.data)-1 && s.data[n] == 0 && s.name == "webp with an unknown chunk" {
-				continue
-			}
 			var dst bytes.Buffer
 			_, err := c.Check(t.Context(), bytes.NewReader(s.data[:n]), &dst)
 			f, ok := errors.AsType[*failure.Error](err)
@@ -455,20 +452,21 @@ func TestDecode(t *testing.T) {
 // TestMemory: what a check holds does not grow with the picture.
 func TestMemory(t *testing.T) {
 	data := slices.Concat(encodePNG(scene(9, 9)), make([]byte, 30<<20))
+	bombs := [][]byte{manyFrames(4000), pngHeader(50_000, 50_000), scansJPEG(3000), riff(vp8x(0, 1<<24, 1<<24))[:30]}
 	c := newChecker(t, nil)
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
 	if _, err := c.Check(t.Context(), bytes.NewReader(data), io.Discard); err != nil {
 		t.Fatal(err)
 	}
-	for _, bomb := range [][]byte{manyFrames(4000), pngHeader(50_000, 50_000), scansJPEG(3000), riff(vp8x(0, 1<<24, 1<<24))[:30]} {
+	for _, bomb := range bombs {
 		if _, err := c.Check(t.Context(), bytes.NewReader(bomb), io.Discard); err == nil {
 			t.Error("a bomb passed")
 		}
 	}
 	runtime.ReadMemStats(&after)
-	if grown := after.TotalAlloc - before.TotalAlloc; grown > 4<<20 {
-		t.Errorf("got %d bytes allocated, want less than 4 MiB", grown)
+	if grown := after.TotalAlloc - before.TotalAlloc; grown > 1<<20 {
+		t.Errorf("got %d bytes allocated, want less than 1 MiB", grown)
 	}
 }
 
@@ -526,12 +524,13 @@ func fuzz(f *testing.F, kind picture.Kind) {
 			t.Fatalf("read %d bytes, copied %d", r.n, dst.Len())
 		}
 		if err != nil {
-			// What is refused as broken, a decoder refuses too.
+			// What is refused as broken, a decoder refuses too. That of webp
+			// stops before the end.
 			fail, ok := errors.AsType[*failure.Error](err)
 			if !ok {
 				t.Fatalf("got an error without a reason: %v", err)
 			}
-			if fail.Reason == failure.ReasonBrokenPicture && info.Kind == kind && decodes(kind, data) == nil {
+			if fail.Reason == failure.ReasonBrokenPicture && kind != picture.WebP && small(data) && decodes(kind, data) == nil {
 				t.Fatalf("refused what decodes: %v", err)
 			}
 			return
@@ -540,6 +539,13 @@ func fuzz(f *testing.F, kind picture.Kind) {
 			t.Fatalf("got %+v of %d bytes", info, len(data))
 		}
 	})
+}
+
+// small reports whether data announces few enough pixels to be decoded in a
+// fuzz test.
+func small(data []byte) bool {
+	cfg, _, err := image.DecodeConfig(bytes.NewReader(data))
+	return err == nil && cfg.Width*cfg.Height <= 100_000
 }
 
 func FuzzJPEG(f *testing.F) { fuzz(f, picture.JPEG) }
