@@ -12,6 +12,7 @@ import (
 	"unicode/utf8"
 
 	"golang.org/x/text/cases"
+	"golang.org/x/text/language"
 	"golang.org/x/text/unicode/norm"
 
 	"github.com/picharvest/picharvest/internal/storage"
@@ -142,7 +143,7 @@ var folds = map[string]func(string) string{
 	"upper":                strings.ToUpper,
 	"lower of upper":       func(s string) string { return strings.ToLower(strings.ToUpper(s)) },
 	"upper of lower":       func(s string) string { return strings.ToUpper(strings.ToLower(s)) },
-	"full case folding":    cases.Fold().String,
+	"full case folding":    func(s string) string { return cases.Fold().String(s) },
 	"NFC":                  norm.NFC.String,
 	"NFD":                  norm.NFD.String,
 	"NFKC":                 norm.NFKC.String,
@@ -211,7 +212,7 @@ func variants(name string) []string {
 		name, name + "-2", name + "-1", name + "~l", name + "~t", name + ".", name + " ", " " + name, name + "_",
 		name + "\u200d", "\ufeff" + name, name + "\u0301", name + ".jpg", "_" + name,
 		strings.ReplaceAll(name, " ", "_"), strings.ReplaceAll(name, " ", "  "), strings.ReplaceAll(name, " ", "\u00a0"),
-		strings.Title(name), //nolint:staticcheck // a careless title case is the point
+		cases.Title(language.Und).String(name),
 		strings.Map(unicode.ToTitle, name),
 	}
 	for _, fold := range folds {
