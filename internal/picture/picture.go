@@ -104,8 +104,8 @@ func (c *Checker) Check(ctx context.Context, r io.Reader, dst io.Writer) (Info, 
 	s := newSource(ctx, r, dst, c.cfg.MaxBytes, c.cfg.Verify == VerifyDecode)
 	defer s.release()
 
-	var info Info
-	if err := c.walk(s, &info); err != nil {
+	info := &s.info
+	if err := c.walk(s, info); err != nil {
 		if errors.Is(err, errEnd) {
 			return Info{}, failure.Newf(failure.ReasonBrokenPicture, failure.Temporary,
 				"%s breaks off after %d bytes", info.Kind, s.total)
@@ -119,13 +119,13 @@ func (c *Checker) Check(ctx context.Context, r io.Reader, dst io.Writer) (Info, 
 		return Info{}, over(failure.ReasonTooSmall, "%d bytes < picture.min_bytes %d", s.total, c.cfg.MinBytes)
 	}
 	if s.kept != nil {
-		if err := c.decode(ctx, info, s); err != nil {
+		if err := c.decode(ctx, *info, s); err != nil {
 			return Info{}, err
 		}
 	}
 	info.Bytes = s.total
-	info.SHA256 = s.sum()
-	return info, nil
+	s.hash.Sum(info.SHA256[:0])
+	return *info, nil
 }
 
 // walk tells the kind and walks the structure from its first byte to its

@@ -14,6 +14,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/iotest"
 	"time"
@@ -46,7 +47,10 @@ type sample struct {
 	frames int
 }
 
-func samples() []sample {
+// samples are whole pictures of every shape; nobody changes their bytes.
+var samples = sync.OnceValue(makeSamples)
+
+func makeSamples() []sample {
 	rgb := scene(61, 47)
 	gray := image.NewGray(rgb.Bounds())
 	for i := range gray.Pix {
@@ -57,14 +61,14 @@ func samples() []sample {
 		{"jpeg", base, picture.JPEG, 61, 47, 1},
 		{"jpeg of one pixel", encodeJPEG(scene(1, 1), 50), picture.JPEG, 1, 1, 1},
 		{"gray jpeg", encodeJPEG(gray, 75), picture.JPEG, 61, 47, 1},
-		{"large white jpeg", encodeJPEG(image.NewGray(image.Rect(0, 0, 3000, 2000)), 1), picture.JPEG, 3000, 2000, 1},
+		{"large white jpeg", encodeJPEG(image.NewGray(image.Rect(0, 0, 900, 700)), 1), picture.JPEG, 900, 700, 1},
 		{"jpeg with fill bytes", cut(base, "\xff\xc0", "\xff\xff\xff\xc0"), picture.JPEG, 61, 47, 1},
 		{"jpeg with stray bytes", cut(base, "\xff\xc0", "\x00\x01\x02\xff\xc0"), picture.JPEG, 61, 47, 1},
 		{"jpeg with a last restart marker", cut(base, "\xff\xd9", "\xff\xd0\xff\xd9"), picture.JPEG, 61, 47, 1},
 		{"jpeg with metadata", cut(base, "\xff\xc0", string(segment(0xe1, bytes.Repeat([]byte("\xff\xd9\xff\xda"), 9000)...))+"\xff\xc0"), picture.JPEG, 61, 47, 1},
 		{"png", encodePNG(rgb), picture.PNG, 61, 47, 1},
 		{"gray png", encodePNG(gray), picture.PNG, 61, 47, 1},
-		{"large black png", encodePNG(image.NewGray(image.Rect(0, 0, 7000, 7000))), picture.PNG, 7000, 7000, 1},
+		{"large black png", encodePNG(image.NewGray(image.Rect(0, 0, 2000, 1000))), picture.PNG, 2000, 1000, 1},
 		{"png with text", cut(encodePNG(rgb), "\x00\x00\x00\x00IEND", string(pngChunk("tEXt", make([]byte, 70_000)))+"\x00\x00\x00\x00IEND"), picture.PNG, 61, 47, 1},
 		{"animated png", animatedPNG(9, 8, 5, 5, true), picture.PNG, 9, 8, 5},
 		{"animated png with another default", animatedPNG(9, 8, 5, 5, false), picture.PNG, 9, 8, 6},
@@ -135,7 +139,7 @@ func TestCheckByteByByte(t *testing.T) {
 	t.Parallel()
 	c := newChecker(t, nil)
 	for _, s := range samples() {
-		if len(s.data) > 20_000 {
+		if len(s.data) > 10_000 {
 			continue
 		}
 		got, err := c.Check(t.Context(), iotest.OneByteReader(bytes.NewReader(s.data)), io.Discard)
@@ -150,9 +154,10 @@ func TestCutAnywhere(t *testing.T) {
 	t.Parallel()
 	c := newChecker(t, nil)
 	for _, s := range samples() {
-		step := max(1, len(s.data)/3000)
-		for n := 1; n < len(s.data); n += step {
-			if s.kind == picture.WebP && n == len(s.data)-1 && s.data[n] == 0 && s.name == "webp with an unknown chunk" {
+		// Every border within the first and last bytes, and some between.
+		step := max(1, len(s.data)/100)
+		for n := 1; n < len(s.data); n++ {
+			if n > 100 && n < len(s.data)-100 && n%step != 0 {
 				continue
 			}
 			var dst bytes.Buffer
@@ -455,20 +460,21 @@ func TestDecode(t *testing.T) {
 // TestMemory: what a check holds does not grow with the picture.
 func TestMemory(t *testing.T) {
 	data := slices.Concat(encodePNG(scene(9, 9)), make([]byte, 30<<20))
+	bombs := [][]byte{manyFrames(4000), pngHeader(50_000, 50_000), scansJPEG(3000), riff(vp8x(0, 1<<24, 1<<24))[:30]}
 	c := newChecker(t, nil)
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
 	if _, err := c.Check(t.Context(), bytes.NewReader(data), io.Discard); err != nil {
 		t.Fatal(err)
 	}
-	for _, bomb := range [][]byte{manyFrames(4000), pngHeader(50_000, 50_000), scansJPEG(3000), riff(vp8x(0, 1<<24, 1<<24))[:30]} {
+	for _, bomb := range bombs {
 		if _, err := c.Check(t.Context(), bytes.NewReader(bomb), io.Discard); err == nil {
 			t.Error("a bomb passed")
 		}
 	}
 	runtime.ReadMemStats(&after)
-	if grown := after.TotalAlloc - before.TotalAlloc; grown > 4<<20 {
-		t.Errorf("got %d bytes allocated, want less than 4 MiB", grown)
+	if grown := after.TotalAlloc - before.TotalAlloc; grown > 1<<20 {
+		t.Errorf("got %d bytes allocated, want less than 1 MiB", grown)
 	}
 }
 
@@ -526,12 +532,13 @@ func fuzz(f *testing.F, kind picture.Kind) {
 			t.Fatalf("read %d bytes, copied %d", r.n, dst.Len())
 		}
 		if err != nil {
-			// What is refused as broken, a decoder refuses too.
+			// What is refused as broken, a decoder refuses too. That of webp
+			// stops before the end.
 			fail, ok := errors.AsType[*failure.Error](err)
 			if !ok {
 				t.Fatalf("got an error without a reason: %v", err)
 			}
-			if fail.Reason == failure.ReasonBrokenPicture && info.Kind == kind && decodes(kind, data) == nil {
+			if fail.Reason == failure.ReasonBrokenPicture && kind != picture.WebP && small(data) && decodes(kind, data) == nil {
 				t.Fatalf("refused what decodes: %v", err)
 			}
 			return
@@ -540,6 +547,13 @@ func fuzz(f *testing.F, kind picture.Kind) {
 			t.Fatalf("got %+v of %d bytes", info, len(data))
 		}
 	})
+}
+
+// small reports whether data announces few enough pixels to be decoded in a
+// fuzz test.
+func small(data []byte) bool {
+	cfg, _, err := image.DecodeConfig(bytes.NewReader(data))
+	return err == nil && cfg.Width*cfg.Height <= 100_000
 }
 
 func FuzzJPEG(f *testing.F) { fuzz(f, picture.JPEG) }

@@ -42,7 +42,8 @@ type source struct {
 	header int64 // where the blocks of a gif begin
 	frames []span
 
-	digest [sha256.Size]byte
+	// info stands here so that a check allocates nothing.
+	info Info
 }
 
 // span is the place of one frame of an animation in the file.
@@ -66,6 +67,7 @@ func newSource(ctx context.Context, r io.Reader, dst io.Writer, limit int64, kee
 func (s *source) release() {
 	s.ctx, s.r, s.dst, s.err, s.kept = nil, nil, nil, nil, nil
 	s.total, s.pos, s.end, s.header, s.frames = 0, 0, 0, 0, nil
+	s.info = Info{}
 	s.hash.Reset()
 	sources.Put(s)
 }
@@ -206,12 +208,6 @@ func (s *source) drain() error {
 			return err
 		}
 	}
-}
-
-// sum returns the hash of everything read.
-func (s *source) sum() [sha256.Size]byte {
-	s.hash.Sum(s.digest[:0])
-	return s.digest
 }
 
 // addFrame remembers a frame that began at from and ends here.

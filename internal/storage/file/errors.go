@@ -53,6 +53,8 @@ func diagnose(err error) (failure.Kind, string) {
 		return failure.Hold, "raise the limit of open files"
 	case is(syscall.EIO, syscall.ENODEV, syscall.ENXIO, syscall.ETIMEDOUT, stale), errors.Is(err, os.ErrClosed):
 		return failure.Hold, "look at the disk or share behind it"
+	case is(syscall.EXDEV):
+		return failure.Temporary, "another file system is mounted inside the store: move it out"
 	}
 	return failure.Temporary, "look at what stands there"
 }

@@ -9,6 +9,7 @@
 package file
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -87,7 +88,7 @@ func (s *Store) begin() error {
 		return err
 	}
 	_, err = f.Write([]byte("can this folder be written?\n"))
-	err = errors.Join(err, f.Sync(), f.Close(), s.root.Remove(name))
+	err = cmp.Or(err, f.Sync(), f.Close(), s.root.Remove(name))
 	if err != nil {
 		return s.fail("write to", name, err)
 	}

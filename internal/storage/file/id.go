@@ -1,6 +1,7 @@
 package file
 
 import (
+	"cmp"
 	"crypto/rand"
 	"errors"
 	"io/fs"
@@ -52,7 +53,7 @@ func (s *Store) placeID(root *os.Root) error {
 	}
 	defer root.Remove(temp)
 	_, err = f.WriteString(rand.Text() + "\n")
-	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
+	if err = cmp.Or(err, f.Sync(), f.Close()); err != nil {
 		return s.fail("write to", temp, err)
 	}
 	// A link, since a rename would replace the ID of a process that was

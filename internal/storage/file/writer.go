@@ -3,6 +3,7 @@ package file
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path"
@@ -78,11 +79,10 @@ func (w *writer) Commit(ctx context.Context, key string) error {
 		return errEnded
 	}
 	err := w.commit(ctx, key)
-	if err != nil {
-		return errors.Join(err, w.Abort())
+	if abortErr := w.Abort(); err != nil && abortErr != nil {
+		return fmt.Errorf("%w; and %w", err, abortErr)
 	}
-	w.release()
-	return nil
+	return err
 }
 
 func (w *writer) commit(ctx context.Context, key string) error {
@@ -118,23 +118,19 @@ func (w *writer) Abort() error {
 	if w.buf == nil {
 		return nil
 	}
-	var errs []error
-	if w.f != nil {
-		errs = append(errs, w.f.Close())
-	}
-	if w.temp != "" {
-		err := w.root.Remove(w.temp)
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			errs = append(errs, w.store.fail("remove", w.temp, err))
-		}
-	}
-	w.release()
-	return errors.Join(errs...)
-}
-
-func (w *writer) release() {
 	buffers.Put(w.buf)
-	w.buf, w.f = nil, nil
+	w.buf = nil
+	if w.f != nil {
+		// What the file holds is dropped, and so is what closing it says.
+		_ = w.f.Close()
+	}
+	if w.temp == "" {
+		return nil
+	}
+	if err := w.root.Remove(w.temp); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return w.store.fail("remove", w.temp, err)
+	}
+	return nil
 }
 
 // publish renames a finished temporary file to its key, and makes the folder
