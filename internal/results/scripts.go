@@ -10,7 +10,7 @@ import (
 // touches one hash slot only: the batch's own, or one shard's. Each may be
 // sent twice (a reply can be lost on the way) and then changes nothing more.
 //
-//	harvest:batches                 sorted set: batch names by creation, ms
+//	harvest:batches                 sorted set: batch names by birth
 //	harvest:{B.0}:batch             hash: the batch, see below
 //	harvest:{B.0}:leases            sorted set: enqueuers by end of lease, ms
 //	harvest:{B.S}:meta              hash: what shard S knows of the batch
@@ -21,7 +21,7 @@ import (
 //	harvest:{B.S}:reasons           sorted set, all 0: "REASON LINE NAME" of failures
 //	harvest:{B.S}:hosts             sorted set, all 0: "HOST LINE NAME" of failures
 //
-// The batch hash: birth (ms, Redis's clock: tells this batch from a deleted
+// The batch hash: birth (µs, Redis's clock: tells this batch from a deleted
 // one of the same name), epoch (birth, and 1 more with each resume), rev (1
 // more with each change of status), status (running, paused, cancelled,
 // deleting), provider, shards, source, store (bound by the first worker),
@@ -114,13 +114,14 @@ var (
 	//	      {"provider", its provider} | {"deleting"}
 	openScript = redis.NewScript(`
 local t = redis.call('TIME')
+local birth = string.format('%.0f', t[1] * 1000000 + t[2])
 local ms = string.format('%.0f', t[1] * 1000 + math.floor(t[2] / 1000))
 local b = redis.call('HMGET', KEYS[1], 'birth', 'epoch', 'rev', 'status', 'shards', 'provider')
 local new = 0
 if not b[1] then
 	new = 1
-	b = {ms, ms, '1', 'running', ARGV[2], ARGV[1]}
-	redis.call('HSET', KEYS[1], 'birth', ms, 'epoch', ms, 'rev', 1, 'status', 'running',
+	b = {birth, birth, '1', 'running', ARGV[2], ARGV[1]}
+	redis.call('HSET', KEYS[1], 'birth', birth, 'epoch', birth, 'rev', 1, 'status', 'running',
 		'shards', ARGV[2], 'provider', ARGV[1], 'source', ARGV[3])
 elseif b[4] == 'deleting' then
 	return {'deleting'}
@@ -193,9 +194,9 @@ return {redis.call('HGETALL', KEYS[1]), redis.call('ZCOUNT', KEYS[2], '(' .. ms,
 	//
 	//	KEYS  batch
 	//	ARGV  status, raise the epoch 0|1
-	//	reply {birth, epoch, rev, shards} | nil: there is none, or it is being deleted
+	//	reply {birth, epoch, rev, shards, provider} | nil: there is none, or it is being deleted
 	statusScript = redis.NewScript(`
-local b = redis.call('HMGET', KEYS[1], 'birth', 'epoch', 'rev', 'status', 'shards')
+local b = redis.call('HMGET', KEYS[1], 'birth', 'epoch', 'rev', 'status', 'shards', 'provider')
 if not b[1] or (b[4] == 'deleting' and ARGV[1] ~= 'deleting') then
 	return false
 end
@@ -204,7 +205,7 @@ if b[4] ~= ARGV[1] or ARGV[2] == '1' then
 	b[2] = string.format('%.0f', b[2] + ARGV[2])
 	redis.call('HSET', KEYS[1], 'epoch', b[2], 'rev', b[3], 'status', ARGV[1])
 end
-return {b[1], b[2], b[3], b[5]}
+return {b[1], b[2], b[3], b[5], b[6]}
 `)
 
 	// bindScript remembers the store of a batch, the first time.
@@ -220,15 +221,46 @@ redis.call('HSETNX', KEYS[1], 'store', ARGV[2])
 return redis.call('HGET', KEYS[1], 'store')
 `)
 
+	// dropScript removes a batch or one of its shards, unless another batch
+	// of the same name is there by now.
+	//
+	//	KEYS  batch or meta, the keys that go with it…
+	//	ARGV  birth
+	//	reply 1 | 0: left alone
+	dropScript = redis.NewScript(`
+local birth = redis.call('HGET', KEYS[1], 'birth')
+if birth and birth ~= ARGV[1] then
+	return 0
+end
+for _, k in ipairs(KEYS) do
+	redis.call('UNLINK', k)
+end
+return 1
+`)
+
+	// unlistScript takes a batch off the list, unless it was listed anew.
+	//
+	//	KEYS  batches
+	//	ARGV  batch, the score that it had
+	//	reply 1 | 0
+	unlistScript = redis.NewScript(`
+local score = redis.call('ZSCORE', KEYS[1], ARGV[1])
+if not score or tonumber(score) ~= tonumber(ARGV[2]) then
+	return 0
+end
+return redis.call('ZREM', KEYS[1], ARGV[1])
+`)
+
 	// shardScript tells a shard what its batch is. What an older batch of
-	// the same name left there goes.
+	// the same name left there goes. Only who opens a batch may bring a shard
+	// into being: any other may come after the batch's deletion.
 	//
 	//	KEYS  meta, every other key of the shard…
-	//	ARGV  birth, epoch, rev, status, provider
-	//	reply 1 | 0: the shard knows something later
+	//	ARGV  birth, epoch, rev, status, provider, may create 0|1
+	//	reply 1 | 0: the shard knows something later, or nothing
 	shardScript = redis.NewScript(`
 local m = redis.call('HMGET', KEYS[1], 'birth', 'rev')
-if m[1] and tonumber(m[1]) > tonumber(ARGV[1]) then
+if (m[1] and tonumber(m[1]) > tonumber(ARGV[1])) or (not m[1] and ARGV[6] == '0') then
 	return 0
 end
 if m[1] ~= ARGV[1] then
