@@ -227,7 +227,7 @@ func newFailure(e *failure.Error, host string, exhausted bool) Failure {
 	if len(msg) > maxMessage {
 		msg = strings.ToValidUTF8(msg[:maxMessage-3], "") + "…"
 	}
-	return Failure{Reason: e.Reason, Exhausted: exhausted, Host: host, Message: msg}
+	return Failure{Reason: reason(e), Exhausted: exhausted, Host: host, Message: msg}
 }
 
 // encode writes v as JSON without HTML escapes and without a line break.

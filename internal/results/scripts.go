@@ -76,6 +76,8 @@ func field(name string, rank int) string { return strconv.Itoa(rank) + ":" + nam
 //	live(meta, epoch): whether a task made in epoch belongs to the batch that is there now
 //	head(v): the twelve words of a record's first line but the version
 //	now(): seconds
+//	pictures(v, left): how many pictures the name has
+//	open(v, generation, rank): whether that step is still to come
 //	index/unindex: a failure in the lists by reason and host
 const prelude = `
 local function live(meta, epoch)
@@ -88,6 +90,17 @@ end
 local function body(v)
 	local at = string.find(v, '\n', 1, true)
 	return at and string.sub(v, at) or ''
+end
+local function pictures(v, left)
+	local _, outcomes = string.gsub(v, '\n[PF]%d+ ', '')
+	return left + outcomes
+end
+local function open(v, generation, rank)
+	local gen, st, _, _, left = head(v)
+	if gen ~= generation then return false end
+	if rank == '0' then return st == 'queued' end
+	return st == 'found' and tonumber(rank) <= pictures(v, left) and
+		not string.find(v, '\nP' .. rank .. ' ', 1, true) and not string.find(v, '\nF' .. rank .. ' ', 1, true)
 end
 local function now()
 	return redis.call('TIME')[1]
@@ -321,14 +334,17 @@ return {m[1], m[2], m[3], m[4], redis.call('HGET', KEYS[2], ARGV[1]) or '',
 	//
 	//	KEYS  meta, records, tries, crashes, state:queued, state:TO, reasons, hosts
 	//	ARGV  name, generation, epoch, TO, left, line for the record, reason, host
-	//	reply "ok" | the state that the name has | "stale" | "gone"
+	//	reply "ok": the record says so | the state that the name has | "stale" | "gone"
 	lookupScript = redis.NewScript(prelude + `
 if not live(KEYS[1], ARGV[3]) then return 'gone' end
 local v = redis.call('HGET', KEYS[2], ARGV[1])
 if not v then return 'gone' end
 local gen, st, line, lane, _, _, failed = head(v)
 if gen ~= ARGV[2] then return 'stale' end
-if st ~= 'queued' then return st end
+if st ~= 'queued' then
+	if st == ARGV[4] and string.find(v, '\n' .. ARGV[6], 1, true) then return 'ok' end
+	return st
+end
 local f = '0:' .. ARGV[1]
 local tries = redis.call('HGET', KEYS[3], f)
 if tries then
@@ -363,9 +379,8 @@ local v = redis.call('HGET', KEYS[2], name)
 if not v then return 'gone' end
 local gen, st, line, lane, left, stored, failed, updated, worst, reason, host = head(v)
 if gen ~= ARGV[2] then return 'stale' end
-if st ~= 'found' then return st end
-if string.find(v, '\nP' .. rank .. ' ', 1, true) or string.find(v, '\nF' .. rank .. ' ', 1, true) then
-	return st
+if not open(v, gen, rank) then
+	return st == 'found' and tonumber(rank) > pictures(v, left) and 'stale' or st
 end
 local f = rank .. ':' .. name
 local tries = redis.call('HGET', KEYS[3], f)
@@ -403,45 +418,47 @@ return 'ok'
 	// tryScript counts a try that failed, or a wait that the other side asked for.
 	//
 	//	KEYS  meta, records, tries
-	//	ARGV  name, generation, epoch, field, token of this run, tries to add, waits to add
+	//	ARGV  name, generation, epoch, rank, token of this run, tries to add, waits to add
 	//	reply {tries, waits} so far in this generation | nil: nothing to count any more
 	tryScript = redis.NewScript(prelude + `
 if not live(KEYS[1], ARGV[3]) then return false end
 local v = redis.call('HGET', KEYS[2], ARGV[1])
 if not v then return false end
-local gen, st = head(v)
-if gen ~= ARGV[2] or (st ~= 'queued' and st ~= 'found') then return false end
+local gen, f = ARGV[2], ARGV[4] .. ':' .. ARGV[1]
+if not open(v, gen, ARGV[4]) then return false end
 local tries, waits, token = 0, 0, ''
-local t = redis.call('HGET', KEYS[3], ARGV[4])
+local t = redis.call('HGET', KEYS[3], f)
 if t then
 	local g, n, w, tok = string.match(t, '^(%d+) (%d+) (%d+) (%S+)')
 	if g == gen then tries, waits, token = tonumber(n), tonumber(w), tok end
 end
 if token ~= ARGV[5] then
 	tries, waits = tries + ARGV[6], waits + ARGV[7]
-	redis.call('HSET', KEYS[3], ARGV[4], table.concat({gen, string.format('%d', tries), string.format('%d', waits), ARGV[5]}, ' '))
+	redis.call('HSET', KEYS[3], f, table.concat({gen, string.format('%d', tries), string.format('%d', waits), ARGV[5]}, ' '))
 end
 return {tries, waits}
 `)
 
 	// markScript keeps a mark while a step runs alone; a mark that stays is a crash.
 	//
-	//	KEYS  meta, crashes
-	//	ARGV  epoch, field, generation, token, set 1|0
-	//	reply marks in this generation | nil: the batch was deleted
+	//	KEYS  meta, records, crashes
+	//	ARGV  name, generation, epoch, rank, token, set 1|0
+	//	reply marks in this generation | nil: nothing to mark any more
 	markScript = redis.NewScript(prelude + `
-if not live(KEYS[1], ARGV[1]) then return false end
-local gen, n, marks = ARGV[3], 0, {}
-for m in string.gmatch(redis.call('HGET', KEYS[2], ARGV[2]) or '', '%S+') do
-	if m ~= gen .. ':' .. ARGV[4] and string.sub(m, 1, #gen + 1) == gen .. ':' then
+if not live(KEYS[1], ARGV[3]) then return false end
+local v = redis.call('HGET', KEYS[2], ARGV[1])
+if not v or not open(v, ARGV[2], ARGV[4]) then return false end
+local gen, f, marks = ARGV[2], ARGV[4] .. ':' .. ARGV[1], {}
+for m in string.gmatch(redis.call('HGET', KEYS[3], f) or '', '%S+') do
+	if m ~= gen .. ':' .. ARGV[5] and string.sub(m, 1, #gen + 1) == gen .. ':' then
 		marks[#marks + 1] = m
 	end
 end
-if ARGV[5] == '1' then marks[#marks + 1] = gen .. ':' .. ARGV[4] end
+if ARGV[6] == '1' then marks[#marks + 1] = gen .. ':' .. ARGV[5] end
 if #marks == 0 then
-	redis.call('HDEL', KEYS[2], ARGV[2])
+	redis.call('HDEL', KEYS[3], f)
 else
-	redis.call('HSET', KEYS[2], ARGV[2], table.concat(marks, ' '))
+	redis.call('HSET', KEYS[3], f, table.concat(marks, ' '))
 end
 return #marks
 `)
