@@ -51,7 +51,10 @@ type Batch struct {
 }
 
 // Finished reports whether the batch has reached its end, given its counts.
-func (b Batch) Finished(c Counts) bool { return b.Sealed && c.Open() == 0 }
+// A cancelled batch takes no names in and needs no end of its input.
+func (b Batch) Finished(c Counts) bool {
+	return (b.Sealed || b.Status == Stopped) && c.Open() == 0
+}
 
 // LeaseTime is how long an enqueuer's lease lasts unless it is renewed.
 const LeaseTime = 15 * time.Second
@@ -99,7 +102,7 @@ func (db *DB) Open(ctx context.Context, batch, provider, source string, shards i
 	if err := db.rdb.ZAdd(ctx, db.keys.batches(), redis.Z{Score: float64(e.birth), Member: batch}).Err(); err != nil {
 		return nil, err
 	}
-	if err := db.tellShards(ctx, batch, change{e.birth, e.epoch, number(reply[3]), e.shards, provider}, e.Status, true); err != nil {
+	if err := db.tellShards(ctx, batch, change{e.birth, e.epoch, number(reply[3]), e.shards, provider, e.Status}, true); err != nil {
 		return nil, err
 	}
 	// Whoever deleted the batch since may have done so before its shards were
@@ -164,7 +167,8 @@ type Added struct {
 
 // Add adds the lines, which must all belong to one shard, and returns what
 // became of each, in order. A few hundred lines a call are best. A record
-// that cannot be read counts as failed and is left alone.
+// that cannot be read counts as failed and is left alone. Errors:
+// [ErrNoBatch], [ErrCancelled].
 func (e *Enqueuing) Add(ctx context.Context, shard int, lines []Line) ([]Added, error) {
 	db := e.db
 	args := make([]any, 0, 2+2*len(lines))
@@ -177,6 +181,9 @@ func (e *Enqueuing) Add(ctx context.Context, shard int, lines []Line) ([]Added, 
 	}, args...).StringSlice()
 	if err != nil {
 		return nil, noBatch(e.batch, err)
+	}
+	if reply[0] == string(Stopped) {
+		return nil, fmt.Errorf("batch %q: %w", e.batch, ErrCancelled)
 	}
 	epoch := number(reply[0])
 	added := make([]Added, len(lines))
@@ -253,7 +260,7 @@ func (db *DB) Bind(ctx context.Context, batch string, birth int64, store string)
 
 // Pause holds the batch back: its tasks come to nothing until it is resumed.
 func (db *DB) Pause(ctx context.Context, batch string) error {
-	_, err := db.setStatus(ctx, batch, Paused, false)
+	_, err := db.setStatus(ctx, batch, Paused, false, "")
 	return err
 }
 
@@ -261,7 +268,7 @@ func (db *DB) Pause(ctx context.Context, batch string) error {
 // new ones for every open name, see [DB.OpenNames]. Interrupted half-way it
 // is simply called again.
 func (db *DB) Resume(ctx context.Context, batch string) error {
-	_, err := db.setStatus(ctx, batch, Running, true)
+	_, err := db.setStatus(ctx, batch, Running, true, "")
 	return err
 }
 
@@ -273,7 +280,7 @@ func (db *DB) Delete(ctx context.Context, batch string) error {
 	if err != nil && !errors.Is(err, redis.Nil) {
 		return err
 	}
-	c, err := db.setStatus(ctx, batch, Deleting, false)
+	c, err := db.setStatus(ctx, batch, Deleting, false, "")
 	gone := errors.Is(err, ErrNoBatch)
 	if err != nil && !gone {
 		return err
@@ -312,31 +319,34 @@ type change struct {
 	birth, epoch, rev int64
 	shards            int
 	provider          string
+	status            Status
 }
 
-func (db *DB) setStatus(ctx context.Context, batch string, st Status, raise bool) (change, error) {
+// setStatus makes the batch's status st, or with from only if it is from,
+// and tells the shards what the batch has then.
+func (db *DB) setStatus(ctx context.Context, batch string, st Status, raise bool, from Status) (change, error) {
 	inc := 0
 	if raise {
 		inc = 1
 	}
-	reply, err := statusScript.Run(ctx, db.rdb, []string{db.keys.batch(batch)}, string(st), inc).Slice()
+	reply, err := statusScript.Run(ctx, db.rdb, []string{db.keys.batch(batch)}, string(st), inc, string(from)).Slice()
 	if err != nil {
 		return change{}, noBatch(batch, err)
 	}
-	c := change{number(reply[0]), number(reply[1]), number(reply[2]), int(number(reply[3])), fmt.Sprint(reply[4])}
+	c := change{number(reply[0]), number(reply[1]), number(reply[2]), int(number(reply[3])), fmt.Sprint(reply[4]), Status(fmt.Sprint(reply[5]))}
 	if st == Deleting {
 		return c, nil
 	}
-	return c, db.tellShards(ctx, batch, c, st, false)
+	return c, db.tellShards(ctx, batch, c, false)
 }
 
-func (db *DB) tellShards(ctx context.Context, batch string, c change, st Status, create bool) error {
+func (db *DB) tellShards(ctx context.Context, batch string, c change, create bool) error {
 	may := 0
 	if create {
 		may = 1
 	}
 	for s := range c.shards {
-		err := shardScript.Run(ctx, db.rdb, db.shardKeys(batch, s), c.birth, c.epoch, c.rev, string(st), c.provider, may).Err()
+		err := shardScript.Run(ctx, db.rdb, db.shardKeys(batch, s), c.birth, c.epoch, c.rev, string(c.status), c.provider, may).Err()
 		if err != nil {
 			return err
 		}

@@ -206,19 +206,21 @@ return {redis.call('HGETALL', KEYS[1]), redis.call('ZCOUNT', KEYS[2], '(' .. ms,
 	// statusScript changes a batch's status.
 	//
 	//	KEYS  batch
-	//	ARGV  status, raise the epoch 0|1
-	//	reply {birth, epoch, rev, shards, provider} | nil: there is none, or it is being deleted
+	//	ARGV  status, raise the epoch 0|1, only from this status or ""
+	//	reply {birth, epoch, rev, shards, provider, status now} | nil: there is none, or it is being deleted
 	statusScript = redis.NewScript(`
 local b = redis.call('HMGET', KEYS[1], 'birth', 'epoch', 'rev', 'status', 'shards', 'provider')
 if not b[1] or (b[4] == 'deleting' and ARGV[1] ~= 'deleting') then
 	return false
 end
-if b[4] ~= ARGV[1] or ARGV[2] == '1' then
+if ARGV[3] ~= '' and ARGV[3] ~= b[4] then
+	ARGV[1] = b[4]
+elseif b[4] ~= ARGV[1] or ARGV[2] == '1' then
 	b[3] = string.format('%.0f', b[3] + 1)
 	b[2] = string.format('%.0f', b[2] + ARGV[2])
 	redis.call('HSET', KEYS[1], 'epoch', b[2], 'rev', b[3], 'status', ARGV[1])
 end
-return {b[1], b[2], b[3], b[5], b[6]}
+return {b[1], b[2], b[3], b[5], b[6], ARGV[1]}
 `)
 
 	// bindScript remembers the store of a batch, the first time.
@@ -291,12 +293,15 @@ return 1
 	//
 	//	KEYS  meta, records, state:queued
 	//	ARGV  birth, names in the express lane of this shard, then line, name, line, name…
-	//	reply {epoch, answer…} | nil: the batch was deleted
+	//	reply {epoch, answer…} | {"cancelled"} | nil: the batch was deleted
 	//	      answer: "new LANE" or the first line of the record that is there
 	addScript = redis.NewScript(`
-local m = redis.call('HMGET', KEYS[1], 'birth', 'epoch')
+local m = redis.call('HMGET', KEYS[1], 'birth', 'epoch', 'status')
 if m[1] ~= ARGV[1] then
 	return false
+end
+if m[3] == 'cancelled' then
+	return {'cancelled'}
 end
 local n = redis.call('HLEN', KEYS[2])
 local t = redis.call('TIME')[1]
@@ -468,10 +473,12 @@ return #marks
 	//
 	//	KEYS  meta, records, state:FROM, state:queued, state:found, reasons, hosts
 	//	ARGV  birth, FROM, name…
-	//	reply {name that was changed…} | nil: the batch was deleted
+	//	reply {epoch, name that was changed…} | {"cancelled"} | nil: the batch was deleted
 	retryScript = redis.NewScript(prelude + `
-if redis.call('HGET', KEYS[1], 'birth') ~= ARGV[1] then return false end
-local reply = {}
+local m = redis.call('HMGET', KEYS[1], 'birth', 'epoch', 'status')
+if m[1] ~= ARGV[1] then return false end
+if m[3] == 'cancelled' then return {'cancelled'} end
+local reply = {m[2]}
 for i = 3, #ARGV do
 	local name = ARGV[i]
 	local v = redis.call('HGET', KEYS[2], name)
@@ -494,13 +501,16 @@ end
 return reply
 `)
 
-	// cancelScript gives names up that are not settled.
+	// cancelScript gives names up that are not settled, unless the batch runs
+	// again by now.
 	//
-	//	KEYS  meta, records, state:queued, state:found, state:cancelled
+	//	KEYS  meta, records, tries, crashes, state:queued, state:found, state:cancelled
 	//	ARGV  birth, name…
 	//	reply number of names changed | nil: the batch was deleted
 	cancelScript = redis.NewScript(prelude + `
-if redis.call('HGET', KEYS[1], 'birth') ~= ARGV[1] then return false end
+local m = redis.call('HMGET', KEYS[1], 'birth', 'status')
+if m[1] ~= ARGV[1] then return false end
+if m[2] ~= 'cancelled' then return 0 end
 local n = 0
 for i = 2, #ARGV do
 	local name = ARGV[i]
@@ -509,8 +519,12 @@ for i = 2, #ARGV do
 	if st == 'queued' or st == 'found' then
 		redis.call('HSET', KEYS[2], name, table.concat({'1', gen, 'cancelled', line, lane, left, stored, failed,
 			now(), '-', '-', '-'}, ' ') .. body(v))
-		redis.call('ZREM', st == 'queued' and KEYS[3] or KEYS[4], name)
-		redis.call('ZADD', KEYS[5], line, name)
+		for rank = 0, pictures(v, left) do
+			redis.call('HDEL', KEYS[3], rank .. ':' .. name)
+			redis.call('HDEL', KEYS[4], rank .. ':' .. name)
+		end
+		redis.call('ZREM', st == 'queued' and KEYS[5] or KEYS[6], name)
+		redis.call('ZADD', KEYS[7], line, name)
 		n = n + 1
 	end
 end
