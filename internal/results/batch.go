@@ -51,7 +51,10 @@ type Batch struct {
 }
 
 // Finished reports whether the batch has reached its end, given its counts.
-func (b Batch) Finished(c Counts) bool { return b.Sealed && c.Open() == 0 }
+// A cancelled batch takes no names in and needs no end of its input.
+func (b Batch) Finished(c Counts) bool {
+	return (b.Sealed || b.Status == Stopped) && c.Open() == 0
+}
 
 // LeaseTime is how long an enqueuer's lease lasts unless it is renewed.
 const LeaseTime = 15 * time.Second
@@ -72,13 +75,13 @@ type Enqueuing struct {
 
 // Open creates the batch or joins it, with a lease of [LeaseTime] that
 // [Enqueuing.Renew] prolongs. The shards of an existing batch stay as they
-// are. A cancelled batch runs again. Errors: [*ProviderError], [ErrDeleting].
+// are. A cancelled batch runs again. Errors: [*ProviderError],
+// [ErrDeleting], and [ErrNoBatch] where it was deleted while it was opened.
 func (db *DB) Open(ctx context.Context, batch, provider, source string, shards int) (*Enqueuing, error) {
 	// The list of batches comes first: a batch that is not listed is lost.
-	if err := db.rdb.ZAddNX(ctx, db.keys.batches(), redis.Z{Score: float64(time.Now().UnixMilli()), Member: batch}).Err(); err != nil {
+	if err := db.rdb.ZAddNX(ctx, db.keys.batches(), redis.Z{Member: batch}).Err(); err != nil {
 		return nil, err
 	}
-	source = strings.ReplaceAll(source, " ", "_")
 	id := uuid.NewString()
 	reply, err := openScript.Run(ctx, db.rdb, []string{db.keys.batch(batch), db.keys.leases(batch)},
 		provider, shards, source, id, LeaseTime.Milliseconds()).Slice()
@@ -97,7 +100,26 @@ func (db *DB) Open(ctx context.Context, batch, provider, source string, shards i
 		shards: int(number(reply[5])), New: number(reply[6]) == 1,
 		opened: time.UnixMilli(number(reply[7])).Truncate(time.Second),
 	}
-	return e, db.tellShards(ctx, batch, change{e.birth, e.epoch, number(reply[3]), e.shards}, e.Status, provider)
+	// Listed again, for a deletion may have come between.
+	if err := db.rdb.ZAdd(ctx, db.keys.batches(), redis.Z{Score: float64(e.birth), Member: batch}).Err(); err != nil {
+		return nil, err
+	}
+	if err := db.tellShards(ctx, batch, change{e.birth, e.epoch, number(reply[3]), e.shards, provider, e.Status}, true); err != nil {
+		return nil, err
+	}
+	// Whoever deleted the batch since may have done so before its shards were
+	// told: then they are ours to remove.
+	birth, err := db.rdb.HGet(ctx, db.keys.batch(batch), "birth").Int64()
+	if err != nil && !errors.Is(err, redis.Nil) {
+		return nil, err
+	}
+	if birth != e.birth {
+		if err := db.dropShards(ctx, batch, e.birth, e.shards); err != nil {
+			return nil, err
+		}
+		return nil, fmt.Errorf("%w: %q was deleted meanwhile", ErrNoBatch, batch)
+	}
+	return e, nil
 }
 
 // Shards is the number of shards that the batch was created with.
@@ -148,7 +170,8 @@ type Added struct {
 
 // Add adds the lines, which must all belong to one shard, and returns what
 // became of each, in order. A few hundred lines a call are best. A record
-// that cannot be read counts as failed and is left alone.
+// that cannot be read counts as failed and is left alone. Errors:
+// [ErrNoBatch], [ErrCancelled].
 func (e *Enqueuing) Add(ctx context.Context, shard int, lines []Line) ([]Added, error) {
 	db := e.db
 	args := make([]any, 0, 2+2*len(lines))
@@ -161,6 +184,9 @@ func (e *Enqueuing) Add(ctx context.Context, shard int, lines []Line) ([]Added, 
 	}, args...).StringSlice()
 	if err != nil {
 		return nil, noBatch(e.batch, err)
+	}
+	if reply[0] == string(Stopped) {
+		return nil, fmt.Errorf("batch %q: %w", e.batch, ErrCancelled)
 	}
 	epoch := number(reply[0])
 	added := make([]Added, len(lines))
@@ -197,7 +223,7 @@ func (db *DB) Batch(ctx context.Context, name string) (Batch, error) {
 		Name: name, Provider: m["provider"], Status: Status(m["status"]), Source: m["source"], Store: m["store"],
 		Shards: int(number(m["shards"])), Birth: number(m["birth"]), Epoch: number(m["epoch"]), Enqueuing: int(number(reply[1])),
 	}
-	b.Created = time.UnixMilli(b.Birth).UTC()
+	b.Created = time.UnixMicro(b.Birth).UTC()
 	expired, _ := reply[2].([]any)
 	for _, l := range expired {
 		_, source, _ := strings.Cut(fmt.Sprint(l), " ")
@@ -237,7 +263,7 @@ func (db *DB) Bind(ctx context.Context, batch string, birth int64, store string)
 
 // Pause holds the batch back: its tasks come to nothing until it is resumed.
 func (db *DB) Pause(ctx context.Context, batch string) error {
-	_, err := db.setStatus(ctx, batch, Paused, false)
+	_, err := db.setStatus(ctx, batch, Paused, false, "")
 	return err
 }
 
@@ -245,67 +271,95 @@ func (db *DB) Pause(ctx context.Context, batch string) error {
 // new ones for every open name, see [DB.OpenNames]. Interrupted half-way it
 // is simply called again.
 func (db *DB) Resume(ctx context.Context, batch string) error {
-	_, err := db.setStatus(ctx, batch, Running, true)
+	_, err := db.setStatus(ctx, batch, Running, true, "")
 	return err
 }
 
 // Delete removes the batch and all its records. Tasks that are left come to
 // nothing. Interrupted half-way it is simply called again.
 func (db *DB) Delete(ctx context.Context, batch string) error {
-	c, err := db.setStatus(ctx, batch, Deleting, false)
-	if err != nil {
+	score, err := db.rdb.ZScore(ctx, db.keys.batches(), batch).Result()
+	listed := err == nil
+	if err != nil && !errors.Is(err, redis.Nil) {
 		return err
 	}
-	for s := range c.shards {
-		// Without its meta a shard takes no more writes.
-		if err := db.rdb.Del(ctx, db.keys.meta(batch, s)).Err(); err != nil {
+	c, err := db.setStatus(ctx, batch, Deleting, false, "")
+	gone := errors.Is(err, ErrNoBatch)
+	if err != nil && !gone {
+		return err
+	}
+	if !gone {
+		if err := db.dropShards(ctx, batch, c.birth, c.shards); err != nil {
 			return err
 		}
-		if err := db.rdb.Unlink(ctx, db.keys.data(batch, s)...).Err(); err != nil {
+		if err := dropScript.Run(ctx, db.rdb, []string{db.keys.batch(batch), db.keys.leases(batch)}, c.birth).Err(); err != nil {
 			return err
 		}
 	}
 	// The list of batches comes last: what is listed can be deleted again.
-	if err := db.rdb.Del(ctx, db.keys.batch(batch), db.keys.leases(batch)).Err(); err != nil {
+	if listed {
+		if err := unlistScript.Run(ctx, db.rdb, []string{db.keys.batches()}, batch, score).Err(); err != nil {
+			return err
+		}
+	}
+	if gone && !listed {
 		return err
 	}
-	return db.rdb.ZRem(ctx, db.keys.batches(), batch).Err()
+	return nil
+}
+
+func (db *DB) dropShards(ctx context.Context, batch string, birth int64, shards int) error {
+	for s := range shards {
+		if err := dropScript.Run(ctx, db.rdb, db.shardKeys(batch, s), birth).Err(); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // change is one change of a batch's status.
 type change struct {
 	birth, epoch, rev int64
 	shards            int
+	provider          string
+	status            Status
 }
 
-func (db *DB) setStatus(ctx context.Context, batch string, st Status, raise bool) (change, error) {
+// setStatus makes the batch's status st, or with from only if it is from,
+// and tells the shards what the batch has then.
+func (db *DB) setStatus(ctx context.Context, batch string, st Status, raise bool, from Status) (change, error) {
 	inc := 0
 	if raise {
 		inc = 1
 	}
-	reply, err := statusScript.Run(ctx, db.rdb, []string{db.keys.batch(batch)}, string(st), inc).Slice()
+	reply, err := statusScript.Run(ctx, db.rdb, []string{db.keys.batch(batch)}, string(st), inc, string(from)).Slice()
 	if err != nil {
 		return change{}, noBatch(batch, err)
 	}
-	c := change{number(reply[0]), number(reply[1]), number(reply[2]), int(number(reply[3]))}
+	c := change{number(reply[0]), number(reply[1]), number(reply[2]), int(number(reply[3])), fmt.Sprint(reply[4]), Status(fmt.Sprint(reply[5]))}
 	if st == Deleting {
 		return c, nil
 	}
-	provider, err := db.rdb.HGet(ctx, db.keys.batch(batch), "provider").Result()
-	if err != nil {
-		return c, noBatch(batch, err)
-	}
-	return c, db.tellShards(ctx, batch, c, st, provider)
+	return c, db.tellShards(ctx, batch, c, false)
 }
 
-func (db *DB) tellShards(ctx context.Context, batch string, c change, st Status, provider string) error {
+func (db *DB) tellShards(ctx context.Context, batch string, c change, create bool) error {
+	may := 0
+	if create {
+		may = 1
+	}
 	for s := range c.shards {
-		keys := append([]string{db.keys.meta(batch, s)}, db.keys.data(batch, s)...)
-		if err := shardScript.Run(ctx, db.rdb, keys, c.birth, c.epoch, c.rev, string(st), provider).Err(); err != nil {
+		err := shardScript.Run(ctx, db.rdb, db.shardKeys(batch, s), c.birth, c.epoch, c.rev, string(c.status), c.provider, may).Err()
+		if err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// shardKeys lists every key of a shard, its meta first.
+func (db *DB) shardKeys(batch string, s int) []string {
+	return append([]string{db.keys.meta(batch, s)}, db.keys.data(batch, s)...)
 }
 
 // number reads an integer of a script's reply, which is a string or an

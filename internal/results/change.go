@@ -3,6 +3,7 @@ package results
 import (
 	"context"
 	"errors"
+	"fmt"
 
 	"github.com/picharvest/picharvest/tasks"
 )
@@ -33,22 +34,30 @@ func (db *DB) OpenNames(ctx context.Context, b Batch, do func(context.Context, [
 	return nil
 }
 
-// Retry raises the generation of the settled names that q selects and calls
-// do with them, open again: [Found] where only pictures are missing, else
-// [Queued]. A cancelled batch runs again. It returns how many there were.
-// do must enqueue; a name whose tasks were not enqueued is restored by
-// enqueueing the names file again or by resuming the batch.
+// Retry raises the generation of the settled names that q selects, failed and
+// partial ones unless it gives a state, and calls do with them, open again:
+// [Found] where only pictures are missing, else [Queued]. A cancelled batch
+// runs again. It returns how many there were. do must enqueue; a name whose
+// tasks were not enqueued is restored by enqueueing the names file again or
+// by resuming the batch. Errors: [ErrNoBatch], [ErrCancelled].
 func (db *DB) Retry(ctx context.Context, b Batch, q Query, do func(context.Context, []OpenName) error) (int64, error) {
+	states := []State{q.State}
+	switch {
+	case q.State == "":
+		states = []State{Failed, Partial}
+	case q.State.Open():
+		return 0, fmt.Errorf("names that are %s cannot be retried: they are still to come", q.State)
+	}
 	if b.Status == Stopped {
-		if _, err := db.setStatus(ctx, b.Name, Running, false); err != nil {
+		// A cancellation that was cut off left names whose tasks are gone.
+		if _, err := db.giveUp(ctx, b); err != nil {
 			return 0, err
 		}
 	}
-	var n int64
-	states := []State{q.State}
-	if q.State == "" {
-		states = []State{Failed, Partial}
+	if _, err := db.setStatus(ctx, b.Name, Running, false, Stopped); err != nil {
+		return 0, err
 	}
+	var n int64
 	for _, st := range states {
 		q.State = st
 		err := db.pages(ctx, b, q, func(ctx context.Context, s int, names []string) error {
@@ -57,15 +66,20 @@ func (db *DB) Retry(ctx context.Context, b Batch, q Query, do func(context.Conte
 				args = append(args, name)
 			}
 			k := db.keys
-			changed, err := retryScript.Run(ctx, db.rdb, []string{
+			reply, err := retryScript.Run(ctx, db.rdb, []string{
 				k.meta(b.Name, s), k.records(b.Name, s), k.state(b.Name, s, st),
 				k.state(b.Name, s, Queued), k.state(b.Name, s, Found), k.reasons(b.Name, s), k.hosts(b.Name, s),
 			}, args...).StringSlice()
-			if err != nil || len(changed) == 0 {
+			switch {
+			case err != nil:
 				return noBatch(b.Name, err)
+			case reply[0] == string(Stopped):
+				return fmt.Errorf("batch %q: %w", b.Name, ErrCancelled)
+			case len(reply) == 1:
+				return nil
 			}
-			n += int64(len(changed))
-			open, err := db.openNames(ctx, b, s, changed)
+			n += int64(len(reply) - 1)
+			open, err := db.openNames(ctx, b, s, reply[1:])
 			if err != nil {
 				return err
 			}
@@ -79,11 +93,17 @@ func (db *DB) Retry(ctx context.Context, b Batch, q Query, do func(context.Conte
 }
 
 // Cancel gives up every open name of the batch and returns how many there
-// were. What is in flight is not recorded any more.
+// were. What is in flight is not recorded any more. Interrupted half-way it
+// is simply called again.
 func (db *DB) Cancel(ctx context.Context, b Batch) (int64, error) {
-	if _, err := db.setStatus(ctx, b.Name, Stopped, false); err != nil {
+	if _, err := db.setStatus(ctx, b.Name, Stopped, false, ""); err != nil {
 		return 0, err
 	}
+	return db.giveUp(ctx, b)
+}
+
+// giveUp cancels the open names of a cancelled batch.
+func (db *DB) giveUp(ctx context.Context, b Batch) (int64, error) {
 	var n int64
 	for _, st := range []State{Queued, Found} {
 		err := db.pages(ctx, b, Query{State: st}, func(ctx context.Context, s int, names []string) error {
@@ -93,7 +113,7 @@ func (db *DB) Cancel(ctx context.Context, b Batch) (int64, error) {
 			}
 			k := db.keys
 			changed, err := cancelScript.Run(ctx, db.rdb, []string{
-				k.meta(b.Name, s), k.records(b.Name, s),
+				k.meta(b.Name, s), k.records(b.Name, s), k.tries(b.Name, s), k.crashes(b.Name, s),
 				k.state(b.Name, s, Queued), k.state(b.Name, s, Found), k.state(b.Name, s, Cancelled),
 			}, args...).Int64()
 			n += changed
@@ -109,7 +129,8 @@ func (db *DB) Cancel(ctx context.Context, b Batch) (int64, error) {
 // pages walks over the names that q selects and hands them out by shard.
 func (db *DB) pages(ctx context.Context, b Batch, q Query, do func(ctx context.Context, shard int, names []string) error) error {
 	if q.Name != "" {
-		return do(ctx, tasks.Shard(q.Name, b.Shards), []string{q.Name})
+		s := tasks.Shard(q.Name, b.Shards)
+		return db.hand(ctx, b, q, []place{{Position{Name: q.Name}, s}}, do)
 	}
 	m := db.merge(b, q)
 	for {
@@ -117,32 +138,46 @@ func (db *DB) pages(ctx context.Context, b Batch, q Query, do func(ctx context.C
 		if err != nil || len(places) == 0 {
 			return err
 		}
-		byShard := make(map[int][]string)
-		if q.State != "" && (q.Reason != "" || q.Host != "") {
-			records, err := db.read(ctx, b, places)
-			if err != nil {
-				return err
-			}
-			for _, r := range records {
-				if r.err == nil && q.matches(r.Record) {
-					s := tasks.Shard(r.Name, b.Shards)
-					byShard[s] = append(byShard[s], r.Name)
-				}
-			}
-		} else {
-			for _, p := range places {
-				byShard[p.shard] = append(byShard[p.shard], p.Name)
-			}
-		}
-		for s, names := range byShard {
-			if err := do(ctx, s, names); err != nil {
-				return err
-			}
+		if err := db.hand(ctx, b, q, places, do); err != nil {
+			return err
 		}
 	}
 }
 
+// hand calls do with the names of one page, of which q may select but some.
+func (db *DB) hand(ctx context.Context, b Batch, q Query, places []place, do func(ctx context.Context, shard int, names []string) error) error {
+	byShard := make(map[int][]string)
+	if q.Name == "" && q.Reason == "" && q.Host == "" {
+		for _, p := range places {
+			byShard[p.shard] = append(byShard[p.shard], p.Name)
+		}
+	} else {
+		records, err := db.read(ctx, b, places)
+		if err != nil {
+			return err
+		}
+		for _, r := range records {
+			if r.err == nil && q.matches(r.Record) {
+				s := tasks.Shard(r.Name, b.Shards)
+				byShard[s] = append(byShard[s], r.Name)
+			}
+		}
+	}
+	for s, names := range byShard {
+		if err := do(ctx, s, names); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// openNames returns those of the names that are open. Their epoch is the
+// shard's and not b's, which may have been read before another resumed.
 func (db *DB) openNames(ctx context.Context, b Batch, s int, names []string) ([]OpenName, error) {
+	epoch, err := db.rdb.HGet(ctx, db.keys.meta(b.Name, s), "epoch").Int64()
+	if err != nil {
+		return nil, noBatch(b.Name, err)
+	}
 	places := make([]place, len(names))
 	for i, n := range names {
 		places[i] = place{Position{Name: n}, s}
@@ -158,7 +193,7 @@ func (db *DB) openNames(ctx context.Context, b Batch, s int, names []string) ([]
 		}
 		open = append(open, OpenName{
 			Ref: tasks.Ref{
-				Batch: b.Name, Shard: s, Epoch: b.Epoch, Name: r.Name, Generation: r.Generation, Lane: r.Lane,
+				Batch: b.Name, Shard: s, Epoch: epoch, Name: r.Name, Generation: r.Generation, Lane: r.Lane,
 			},
 			State: r.State, Missing: r.Missing(),
 		})

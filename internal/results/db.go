@@ -25,6 +25,8 @@ var (
 	ErrNoBatch = errors.New("no such batch")
 	// ErrNoName: the batch has no such name.
 	ErrNoName = errors.New("no such name")
+	// ErrCancelled: the batch was cancelled meanwhile and takes nothing in.
+	ErrCancelled = errors.New("the batch was cancelled")
 	// ErrDeleting: the batch is being deleted.
 	ErrDeleting = errors.New("the batch is being deleted")
 )

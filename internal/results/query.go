@@ -84,15 +84,21 @@ type ReasonCount struct {
 // Reasons returns the reasons for failed and partial names, the most frequent
 // first.
 func (db *DB) Reasons(ctx context.Context, b Batch) ([]ReasonCount, error) {
+	pipe := db.rdb.Pipeline()
+	sizes := make(map[failure.Reason][]*redis.IntCmd)
+	for _, r := range failure.Reasons() {
+		for s := range b.Shards {
+			sizes[r] = append(sizes[r], pipe.ZLexCount(ctx, db.keys.reasons(b.Name, s), "["+string(r)+" ", "("+string(r)+"!"))
+		}
+	}
+	if _, err := pipe.Exec(ctx); err != nil {
+		return nil, err
+	}
 	var counts []ReasonCount
 	for _, r := range failure.Reasons() {
 		var n int64
-		for s := range b.Shards {
-			k, err := db.rdb.ZLexCount(ctx, db.keys.reasons(b.Name, s), "["+string(r)+" ", "("+string(r)+"!").Result()
-			if err != nil {
-				return nil, err
-			}
-			n += k
+		for _, cmd := range sizes[r] {
+			n += cmd.Val()
 		}
 		if n > 0 {
 			counts = append(counts, ReasonCount{r, n})
@@ -102,7 +108,8 @@ func (db *DB) Reasons(ctx context.Context, b Batch) ([]ReasonCount, error) {
 	return counts, nil
 }
 
-// Get returns the record of one name. [ErrNoName] where there is none.
+// Get returns the record of one name. [ErrNoName] where there is none, a
+// [*RecordError] where it cannot be read.
 func (db *DB) Get(ctx context.Context, b Batch, name string) (Record, error) {
 	return db.Record(ctx, b.Name, tasks.Shard(name, b.Shards), name)
 }
@@ -121,7 +128,8 @@ func (db *DB) Record(ctx context.Context, batch string, shard int, name string) 
 
 // Each lists the records that q selects in the order of their lines. An
 // error of type [*RecordError] concerns one name and the listing goes on; any
-// other ends it. Memory is bounded by the number of shards, not of names.
+// other ends it. A name whose state changes meanwhile may be left out. Memory
+// is bounded by the number of shards, not of names.
 func (db *DB) Each(ctx context.Context, b Batch, q Query) iter.Seq2[Record, error] {
 	return func(yield func(Record, error) bool) {
 		if q.Name != "" {
@@ -205,7 +213,7 @@ func (db *DB) failures(b Batch, s int, q Query) (key, first string) {
 func (q Query) matches(r Record) bool {
 	return (q.State == "" || r.State == q.State) &&
 		(q.Reason == "" || r.Reason == q.Reason) &&
-		(q.Host == "" || r.Host == q.Host)
+		(q.Host == "" || (r.Reason != "" && word(r.Host) == word(q.Host)))
 }
 
 type readRecord struct {
@@ -238,7 +246,7 @@ func (db *DB) read(ctx context.Context, b Batch, refs []place) ([]readRecord, er
 		}
 		r, err := parseRecord(ref.Name, v)
 		if err != nil {
-			r, err = Record{Name: ref.Name, Line: ref.Line}, &RecordError{ref.Name, err}
+			r = Record{Name: ref.Name, Line: ref.Line}
 		}
 		records = append(records, readRecord{r, err})
 	}
@@ -346,7 +354,11 @@ func (l *list) head(ctx context.Context) (Position, bool, error) {
 }
 
 // merged reads several sorted lists as one.
-type merged struct{ lists []*list }
+type merged struct {
+	lists []*list
+	last  Position
+	begun bool
+}
 
 func (m *merged) next(ctx context.Context, n int) ([]place, error) {
 	var places []place
@@ -367,9 +379,10 @@ func (m *merged) next(ctx context.Context, n int) ([]place, error) {
 		}
 		first.page = first.page[1:]
 		// A name that changes state while the lists are read may be met twice.
-		if k := len(places); k == 0 || places[k-1].Position != least {
+		if !m.begun || m.last != least {
 			places = append(places, place{least, first.shard})
 		}
+		m.last, m.begun = least, true
 	}
 	return places, nil
 }

@@ -158,11 +158,20 @@ func (r Record) Explain() *Failure {
 // raw line breaks, so a line is never mistaken.
 const recordVersion = "1"
 
+// parseRecord reads a record. Its errors are of type [*RecordError].
 func parseRecord(name, s string) (Record, error) {
+	r, err := parse(name, s)
+	if err != nil {
+		return Record{}, &RecordError{name, fmt.Errorf("record of %q is not readable: %w", name, err)}
+	}
+	return r, nil
+}
+
+func parse(name, s string) (Record, error) {
 	head, body, _ := strings.Cut(s, "\n")
 	f := strings.Split(head, " ")
 	if len(f) != 12 || f[0] != recordVersion {
-		return Record{}, fmt.Errorf("record of %q is not readable: it begins %.40q", name, head)
+		return Record{}, fmt.Errorf("it begins %.40q", head)
 	}
 	r := Record{Name: name, State: State(f[2]), Lane: tasks.Lane(f[4])}
 	var updated int64
@@ -173,7 +182,7 @@ func parseRecord(name, s string) (Record, error) {
 	}{{&r.Generation, f[1]}, {&r.Line, f[3]}, {&left, f[5]}, {&tries, f[7]}, {&updated, f[8]}} {
 		v, err := strconv.ParseInt(n.s, 10, 64)
 		if err != nil {
-			return Record{}, fmt.Errorf("record of %q is not readable: %w", name, err)
+			return Record{}, err
 		}
 		*n.to = v
 	}
@@ -189,7 +198,7 @@ func parseRecord(name, s string) (Record, error) {
 			continue
 		}
 		if err := r.parseLine(line); err != nil {
-			return Record{}, fmt.Errorf("record of %q is not readable: %w", name, err)
+			return Record{}, err
 		}
 	}
 	return r, nil
@@ -237,7 +246,7 @@ func newFailure(e *failure.Error, host string, exhausted bool) Failure {
 	if len(msg) > maxMessage {
 		msg = strings.ToValidUTF8(msg[:maxMessage-3], "") + "…"
 	}
-	return Failure{Reason: e.Reason, Exhausted: exhausted, Host: host, Message: msg}
+	return Failure{Reason: reason(e), Exhausted: exhausted, Host: host, Message: msg}
 }
 
 // encode writes v as JSON without HTML escapes and without a line break.

@@ -10,7 +10,7 @@ import (
 // touches one hash slot only: the batch's own, or one shard's. Each may be
 // sent twice (a reply can be lost on the way) and then changes nothing more.
 //
-//	harvest:batches                 sorted set: batch names by creation, ms
+//	harvest:batches                 sorted set: batch names by birth
 //	harvest:{B.0}:batch             hash: the batch, see below
 //	harvest:{B.0}:leases            sorted set: enqueuers by end of lease, ms
 //	harvest:{B.S}:meta              hash: what shard S knows of the batch
@@ -21,7 +21,7 @@ import (
 //	harvest:{B.S}:reasons           sorted set, all 0: "REASON LINE NAME" of failures
 //	harvest:{B.S}:hosts             sorted set, all 0: "HOST LINE NAME" of failures
 //
-// The batch hash: birth (ms, Redis's clock: tells this batch from a deleted
+// The batch hash: birth (µs, Redis's clock: tells this batch from a deleted
 // one of the same name), epoch (birth, and 1 more with each resume), rev (1
 // more with each change of status), status (running, paused, cancelled,
 // deleting), provider, shards, source, store (bound by the first worker),
@@ -76,6 +76,8 @@ func field(name string, rank int) string { return strconv.Itoa(rank) + ":" + nam
 //	live(meta, epoch): whether a task made in epoch belongs to the batch that is there now
 //	head(v): the twelve words of a record's first line but the version
 //	now(): seconds
+//	pictures(v, left): how many pictures the name has
+//	open(v, generation, rank): whether that step is still to come
 //	index/unindex: a failure in the lists by reason and host
 const prelude = `
 local function live(meta, epoch)
@@ -88,6 +90,17 @@ end
 local function body(v)
 	local at = string.find(v, '\n', 1, true)
 	return at and string.sub(v, at) or ''
+end
+local function pictures(v, left)
+	local _, outcomes = string.gsub(v, '\n[PF]%d+ ', '')
+	return left + outcomes
+end
+local function open(v, generation, rank)
+	local gen, st, _, _, left = head(v)
+	if gen ~= generation then return false end
+	if rank == '0' then return st == 'queued' end
+	return st == 'found' and tonumber(rank) <= pictures(v, left) and
+		not string.find(v, '\nP' .. rank .. ' ', 1, true) and not string.find(v, '\nF' .. rank .. ' ', 1, true)
 end
 local function now()
 	return redis.call('TIME')[1]
@@ -114,13 +127,14 @@ var (
 	//	      {"provider", its provider} | {"deleting"}
 	openScript = redis.NewScript(`
 local t = redis.call('TIME')
+local birth = string.format('%.0f', t[1] * 1000000 + t[2])
 local ms = string.format('%.0f', t[1] * 1000 + math.floor(t[2] / 1000))
 local b = redis.call('HMGET', KEYS[1], 'birth', 'epoch', 'rev', 'status', 'shards', 'provider')
 local new = 0
 if not b[1] then
 	new = 1
-	b = {ms, ms, '1', 'running', ARGV[2], ARGV[1]}
-	redis.call('HSET', KEYS[1], 'birth', ms, 'epoch', ms, 'rev', 1, 'status', 'running',
+	b = {birth, birth, '1', 'running', ARGV[2], ARGV[1]}
+	redis.call('HSET', KEYS[1], 'birth', birth, 'epoch', birth, 'rev', 1, 'status', 'running',
 		'shards', ARGV[2], 'provider', ARGV[1], 'source', ARGV[3])
 elseif b[4] == 'deleting' then
 	return {'deleting'}
@@ -192,19 +206,21 @@ return {redis.call('HGETALL', KEYS[1]), redis.call('ZCOUNT', KEYS[2], '(' .. ms,
 	// statusScript changes a batch's status.
 	//
 	//	KEYS  batch
-	//	ARGV  status, raise the epoch 0|1
-	//	reply {birth, epoch, rev, shards} | nil: there is none, or it is being deleted
+	//	ARGV  status, raise the epoch 0|1, only from this status or ""
+	//	reply {birth, epoch, rev, shards, provider, status now} | nil: there is none, or it is being deleted
 	statusScript = redis.NewScript(`
-local b = redis.call('HMGET', KEYS[1], 'birth', 'epoch', 'rev', 'status', 'shards')
+local b = redis.call('HMGET', KEYS[1], 'birth', 'epoch', 'rev', 'status', 'shards', 'provider')
 if not b[1] or (b[4] == 'deleting' and ARGV[1] ~= 'deleting') then
 	return false
 end
-if b[4] ~= ARGV[1] or ARGV[2] == '1' then
+if ARGV[3] ~= '' and ARGV[3] ~= b[4] then
+	ARGV[1] = b[4]
+elseif b[4] ~= ARGV[1] or ARGV[2] == '1' then
 	b[3] = string.format('%.0f', b[3] + 1)
 	b[2] = string.format('%.0f', b[2] + ARGV[2])
 	redis.call('HSET', KEYS[1], 'epoch', b[2], 'rev', b[3], 'status', ARGV[1])
 end
-return {b[1], b[2], b[3], b[5]}
+return {b[1], b[2], b[3], b[5], b[6], ARGV[1]}
 `)
 
 	// bindScript remembers the store of a batch, the first time.
@@ -220,15 +236,46 @@ redis.call('HSETNX', KEYS[1], 'store', ARGV[2])
 return redis.call('HGET', KEYS[1], 'store')
 `)
 
+	// dropScript removes a batch or one of its shards, unless another batch
+	// of the same name is there by now.
+	//
+	//	KEYS  batch or meta, the keys that go with it…
+	//	ARGV  birth
+	//	reply 1 | 0: left alone
+	dropScript = redis.NewScript(`
+local birth = redis.call('HGET', KEYS[1], 'birth')
+if birth and birth ~= ARGV[1] then
+	return 0
+end
+for _, k in ipairs(KEYS) do
+	redis.call('UNLINK', k)
+end
+return 1
+`)
+
+	// unlistScript takes a batch off the list, unless it was listed anew.
+	//
+	//	KEYS  batches
+	//	ARGV  batch, the score that it had
+	//	reply 1 | 0
+	unlistScript = redis.NewScript(`
+local score = redis.call('ZSCORE', KEYS[1], ARGV[1])
+if not score or tonumber(score) ~= tonumber(ARGV[2]) then
+	return 0
+end
+return redis.call('ZREM', KEYS[1], ARGV[1])
+`)
+
 	// shardScript tells a shard what its batch is. What an older batch of
-	// the same name left there goes.
+	// the same name left there goes. Only who opens a batch may bring a shard
+	// into being: any other may come after the batch's deletion.
 	//
 	//	KEYS  meta, every other key of the shard…
-	//	ARGV  birth, epoch, rev, status, provider
-	//	reply 1 | 0: the shard knows something later
+	//	ARGV  birth, epoch, rev, status, provider, may create 0|1
+	//	reply 1 | 0: the shard knows something later, or nothing
 	shardScript = redis.NewScript(`
 local m = redis.call('HMGET', KEYS[1], 'birth', 'rev')
-if m[1] and tonumber(m[1]) > tonumber(ARGV[1]) then
+if (m[1] and tonumber(m[1]) > tonumber(ARGV[1])) or (not m[1] and ARGV[6] == '0') then
 	return 0
 end
 if m[1] ~= ARGV[1] then
@@ -246,12 +293,15 @@ return 1
 	//
 	//	KEYS  meta, records, state:queued
 	//	ARGV  birth, names in the express lane of this shard, then line, name, line, name…
-	//	reply {epoch, answer…} | nil: the batch was deleted
+	//	reply {epoch, answer…} | {"cancelled"} | nil: the batch was deleted
 	//	      answer: "new LANE" or the first line of the record that is there
 	addScript = redis.NewScript(`
-local m = redis.call('HMGET', KEYS[1], 'birth', 'epoch')
+local m = redis.call('HMGET', KEYS[1], 'birth', 'epoch', 'status')
 if m[1] ~= ARGV[1] then
 	return false
+end
+if m[3] == 'cancelled' then
+	return {'cancelled'}
 end
 local n = redis.call('HLEN', KEYS[2])
 local t = redis.call('TIME')[1]
@@ -289,14 +339,17 @@ return {m[1], m[2], m[3], m[4], redis.call('HGET', KEYS[2], ARGV[1]) or '',
 	//
 	//	KEYS  meta, records, tries, crashes, state:queued, state:TO, reasons, hosts
 	//	ARGV  name, generation, epoch, TO, left, line for the record, reason, host
-	//	reply "ok" | the state that the name has | "stale" | "gone"
+	//	reply "ok": the record says so | the state that the name has | "stale" | "gone"
 	lookupScript = redis.NewScript(prelude + `
 if not live(KEYS[1], ARGV[3]) then return 'gone' end
 local v = redis.call('HGET', KEYS[2], ARGV[1])
 if not v then return 'gone' end
 local gen, st, line, lane, _, _, failed = head(v)
 if gen ~= ARGV[2] then return 'stale' end
-if st ~= 'queued' then return st end
+if st ~= 'queued' then
+	if st == ARGV[4] and string.find(v, '\n' .. ARGV[6], 1, true) then return 'ok' end
+	return st
+end
 local f = '0:' .. ARGV[1]
 local tries = redis.call('HGET', KEYS[3], f)
 if tries then
@@ -331,9 +384,8 @@ local v = redis.call('HGET', KEYS[2], name)
 if not v then return 'gone' end
 local gen, st, line, lane, left, stored, failed, updated, worst, reason, host = head(v)
 if gen ~= ARGV[2] then return 'stale' end
-if st ~= 'found' then return st end
-if string.find(v, '\nP' .. rank .. ' ', 1, true) or string.find(v, '\nF' .. rank .. ' ', 1, true) then
-	return st
+if not open(v, gen, rank) then
+	return st == 'found' and tonumber(rank) > pictures(v, left) and 'stale' or st
 end
 local f = rank .. ':' .. name
 local tries = redis.call('HGET', KEYS[3], f)
@@ -371,45 +423,47 @@ return 'ok'
 	// tryScript counts a try that failed, or a wait that the other side asked for.
 	//
 	//	KEYS  meta, records, tries
-	//	ARGV  name, generation, epoch, field, token of this run, tries to add, waits to add
+	//	ARGV  name, generation, epoch, rank, token of this run, tries to add, waits to add
 	//	reply {tries, waits} so far in this generation | nil: nothing to count any more
 	tryScript = redis.NewScript(prelude + `
 if not live(KEYS[1], ARGV[3]) then return false end
 local v = redis.call('HGET', KEYS[2], ARGV[1])
 if not v then return false end
-local gen, st = head(v)
-if gen ~= ARGV[2] or (st ~= 'queued' and st ~= 'found') then return false end
+local gen, f = ARGV[2], ARGV[4] .. ':' .. ARGV[1]
+if not open(v, gen, ARGV[4]) then return false end
 local tries, waits, token = 0, 0, ''
-local t = redis.call('HGET', KEYS[3], ARGV[4])
+local t = redis.call('HGET', KEYS[3], f)
 if t then
 	local g, n, w, tok = string.match(t, '^(%d+) (%d+) (%d+) (%S+)')
 	if g == gen then tries, waits, token = tonumber(n), tonumber(w), tok end
 end
 if token ~= ARGV[5] then
 	tries, waits = tries + ARGV[6], waits + ARGV[7]
-	redis.call('HSET', KEYS[3], ARGV[4], table.concat({gen, string.format('%d', tries), string.format('%d', waits), ARGV[5]}, ' '))
+	redis.call('HSET', KEYS[3], f, table.concat({gen, string.format('%d', tries), string.format('%d', waits), ARGV[5]}, ' '))
 end
 return {tries, waits}
 `)
 
 	// markScript keeps a mark while a step runs alone; a mark that stays is a crash.
 	//
-	//	KEYS  meta, crashes
-	//	ARGV  epoch, field, generation, token, set 1|0
-	//	reply marks in this generation | nil: the batch was deleted
+	//	KEYS  meta, records, crashes
+	//	ARGV  name, generation, epoch, rank, token, set 1|0
+	//	reply marks in this generation | nil: nothing to mark any more
 	markScript = redis.NewScript(prelude + `
-if not live(KEYS[1], ARGV[1]) then return false end
-local gen, n, marks = ARGV[3], 0, {}
-for m in string.gmatch(redis.call('HGET', KEYS[2], ARGV[2]) or '', '%S+') do
-	if m ~= gen .. ':' .. ARGV[4] and string.sub(m, 1, #gen + 1) == gen .. ':' then
+if not live(KEYS[1], ARGV[3]) then return false end
+local v = redis.call('HGET', KEYS[2], ARGV[1])
+if not v or not open(v, ARGV[2], ARGV[4]) then return false end
+local gen, f, marks = ARGV[2], ARGV[4] .. ':' .. ARGV[1], {}
+for m in string.gmatch(redis.call('HGET', KEYS[3], f) or '', '%S+') do
+	if m ~= gen .. ':' .. ARGV[5] and string.sub(m, 1, #gen + 1) == gen .. ':' then
 		marks[#marks + 1] = m
 	end
 end
-if ARGV[5] == '1' then marks[#marks + 1] = gen .. ':' .. ARGV[4] end
+if ARGV[6] == '1' then marks[#marks + 1] = gen .. ':' .. ARGV[5] end
 if #marks == 0 then
-	redis.call('HDEL', KEYS[2], ARGV[2])
+	redis.call('HDEL', KEYS[3], f)
 else
-	redis.call('HSET', KEYS[2], ARGV[2], table.concat(marks, ' '))
+	redis.call('HSET', KEYS[3], f, table.concat(marks, ' '))
 end
 return #marks
 `)
@@ -419,10 +473,12 @@ return #marks
 	//
 	//	KEYS  meta, records, state:FROM, state:queued, state:found, reasons, hosts
 	//	ARGV  birth, FROM, name…
-	//	reply {name that was changed…} | nil: the batch was deleted
+	//	reply {epoch, name that was changed…} | {"cancelled"} | nil: the batch was deleted
 	retryScript = redis.NewScript(prelude + `
-if redis.call('HGET', KEYS[1], 'birth') ~= ARGV[1] then return false end
-local reply = {}
+local m = redis.call('HMGET', KEYS[1], 'birth', 'epoch', 'status')
+if m[1] ~= ARGV[1] then return false end
+if m[3] == 'cancelled' then return {'cancelled'} end
+local reply = {m[2]}
 for i = 3, #ARGV do
 	local name = ARGV[i]
 	local v = redis.call('HGET', KEYS[2], name)
@@ -445,13 +501,16 @@ end
 return reply
 `)
 
-	// cancelScript gives names up that are not settled.
+	// cancelScript gives names up that are not settled, unless the batch runs
+	// again by now.
 	//
-	//	KEYS  meta, records, state:queued, state:found, state:cancelled
+	//	KEYS  meta, records, tries, crashes, state:queued, state:found, state:cancelled
 	//	ARGV  birth, name…
 	//	reply number of names changed | nil: the batch was deleted
 	cancelScript = redis.NewScript(prelude + `
-if redis.call('HGET', KEYS[1], 'birth') ~= ARGV[1] then return false end
+local m = redis.call('HMGET', KEYS[1], 'birth', 'status')
+if m[1] ~= ARGV[1] then return false end
+if m[2] ~= 'cancelled' then return 0 end
 local n = 0
 for i = 2, #ARGV do
 	local name = ARGV[i]
@@ -460,8 +519,12 @@ for i = 2, #ARGV do
 	if st == 'queued' or st == 'found' then
 		redis.call('HSET', KEYS[2], name, table.concat({'1', gen, 'cancelled', line, lane, left, stored, failed,
 			now(), '-', '-', '-'}, ' ') .. body(v))
-		redis.call('ZREM', st == 'queued' and KEYS[3] or KEYS[4], name)
-		redis.call('ZADD', KEYS[5], line, name)
+		for rank = 0, pictures(v, left) do
+			redis.call('HDEL', KEYS[3], rank .. ':' .. name)
+			redis.call('HDEL', KEYS[4], rank .. ':' .. name)
+		end
+		redis.call('ZREM', st == 'queued' and KEYS[5] or KEYS[6], name)
+		redis.call('ZADD', KEYS[7], line, name)
 		n = n + 1
 	end
 end

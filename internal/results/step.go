@@ -1,6 +1,7 @@
 package results
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -77,28 +78,30 @@ func (db *DB) Begin(ctx context.Context, r tasks.Ref, rank int) (Begun, error) {
 }
 
 // CommitLookup records what the provider said: l with pictures makes the
-// name [Found]; without, state is [NotFound] or [NoPicture]. It returns the
-// state that the name has now and whether it was this call, or an equal one,
-// that gave it; a late call changes nothing.
+// name [Found]; without, state is [NotFound] or [NoPicture]. It reports
+// whether the record says so now, by this call or an equal one. If not, the
+// call came late and changed nothing, and only [DB.Begin] tells what is left
+// to do: the record may have other pictures.
 func (db *DB) CommitLookup(ctx context.Context, r tasks.Ref, state State, l Lookup) (bool, error) {
+	if answer := state == Found || state == NotFound || state == NoPicture; !answer || (state == Found) != (len(l.Pictures) > 0) {
+		return false, fmt.Errorf("a lookup with %d pictures cannot make %q %s", len(l.Pictures), r.Name, state)
+	}
 	doc, err := encode(l)
 	if err != nil {
 		return false, err
 	}
-	left := 0
-	if state == Found {
-		left = len(l.Pictures)
-	}
+	left := len(l.Pictures)
 	return db.settleLookup(ctx, r, state, left, "L "+doc, none, none)
 }
 
-// FailLookup records that the lookup was given up, exhausted or for good.
+// FailLookup records that the lookup was given up, exhausted or for good. It
+// counts the try that failed last; [DB.CountTry] is for those before.
 func (db *DB) FailLookup(ctx context.Context, r tasks.Ref, e *failure.Error, host string, exhausted bool) (bool, error) {
 	doc, err := encode(newFailure(e, host, exhausted))
 	if err != nil {
 		return false, err
 	}
-	return db.settleLookup(ctx, r, Failed, 0, "E "+doc, string(e.Reason), word(host))
+	return db.settleLookup(ctx, r, Failed, 0, "E "+doc, string(reason(e)), word(host))
 }
 
 func (db *DB) settleLookup(ctx context.Context, r tasks.Ref, to State, left int, line, reason, host string) (bool, error) {
@@ -122,12 +125,13 @@ func (db *DB) CommitPicture(ctx context.Context, r tasks.Ref, rank int, p Pictur
 }
 
 // FailPicture records that the picture was given up, exhausted or for good.
+// It counts and reports as [DB.FailLookup] and [DB.CommitPicture] do.
 func (db *DB) FailPicture(ctx context.Context, r tasks.Ref, rank int, e *failure.Error, host string, exhausted bool) (bool, error) {
 	doc, err := encode(newFailure(e, host, exhausted))
 	if err != nil {
 		return false, err
 	}
-	return db.settlePicture(ctx, r, rank, "F"+strconv.Itoa(rank)+" "+doc, string(e.Reason), word(host))
+	return db.settlePicture(ctx, r, rank, "F"+strconv.Itoa(rank)+" "+doc, string(reason(e)), word(host))
 }
 
 func (db *DB) settlePicture(ctx context.Context, r tasks.Ref, rank int, line, reason, host string) (bool, error) {
@@ -136,7 +140,11 @@ func (db *DB) settlePicture(ctx context.Context, r tasks.Ref, rank int, line, re
 		k.meta(b, s), k.records(b, s), k.tries(b, s), k.crashes(b, s),
 		k.state(b, s, Found), k.state(b, s, Done), k.state(b, s, Partial), k.state(b, s, Failed), k.reasons(b, s), k.hosts(b, s),
 	}, r.Name, r.Generation, r.Epoch, rank, line, reason, host).Text()
-	return reply != "gone" && reply != "stale" && State(reply) != Cancelled, err
+	switch State(reply) {
+	case "ok", Found, Done, Partial, Failed:
+		return true, nil
+	}
+	return false, err
 }
 
 // CountTry counts a try that failed, or with wait a wait that the other side
@@ -150,7 +158,7 @@ func (db *DB) CountTry(ctx context.Context, r tasks.Ref, rank int, token string,
 	}
 	k, b, s := db.keys, r.Batch, r.Shard
 	reply, err := tryScript.Run(ctx, db.rdb, []string{k.meta(b, s), k.records(b, s), k.tries(b, s)},
-		r.Name, r.Generation, r.Epoch, field(r.Name, rank), token, addTry, addWait).Int64Slice()
+		r.Name, r.Generation, r.Epoch, rank, token, addTry, addWait).Int64Slice()
 	if errors.Is(err, redis.Nil) {
 		return 0, 0, false, nil
 	}
@@ -161,16 +169,26 @@ func (db *DB) CountTry(ctx context.Context, r tasks.Ref, rank int, token string,
 }
 
 // Mark sets or clears the mark under which a step runs alone in its process.
-// A mark that nobody clears is a crash, see [Begun].
+// A mark that nobody clears is a crash, see [Begun]. Nothing is marked, and
+// it is no error, when the step is not to come any more.
 func (db *DB) Mark(ctx context.Context, r tasks.Ref, rank int, token string, set bool) error {
 	on := 0
 	if set {
 		on = 1
 	}
 	k := db.keys
-	err := markScript.Run(ctx, db.rdb, []string{k.meta(r.Batch, r.Shard), k.crashes(r.Batch, r.Shard)},
-		r.Epoch, field(r.Name, rank), r.Generation, token, on).Err()
-	return noBatch(r.Batch, err)
+	err := markScript.Run(ctx, db.rdb, []string{
+		k.meta(r.Batch, r.Shard), k.records(r.Batch, r.Shard), k.crashes(r.Batch, r.Shard),
+	}, r.Name, r.Generation, r.Epoch, rank, token, on).Err()
+	if errors.Is(err, redis.Nil) {
+		return nil
+	}
+	return err
+}
+
+// reason is never empty: a blank would make the record unreadable.
+func reason(e *failure.Error) failure.Reason {
+	return cmp.Or(e.Reason, failure.ReasonInternal)
 }
 
 // Suspect notes that a step was running when its process died. It runs alone
