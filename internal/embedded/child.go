@@ -94,7 +94,7 @@ func startChild(ctx context.Context, prog program, dir string, previous ownerFil
 		return nil, err
 	}
 	if c.cur, err = c.run(ctx); err != nil {
-		return nil, errors.Join(err, c.removeSocket())
+		return nil, errors.Join(err, removeSocket(c.dir, c.socket))
 	}
 	c.over.Go(c.supervise)
 	return c, nil
@@ -109,7 +109,7 @@ func (c *child) info() ownerFile {
 func (c *child) close(ctx context.Context) error {
 	close(c.closing)
 	c.over.Wait()
-	return errors.Join(c.cur.end(ctx), c.removeSocket())
+	return errors.Join(c.cur.end(ctx), removeSocket(c.dir, c.socket))
 }
 
 // supervise starts the server again when it dies, which the system does to it
@@ -153,14 +153,6 @@ func (c *child) run(ctx context.Context) (*process, error) {
 		return nil, fmt.Errorf("%s on %s: %w", c.prog.engine, c.dir, err)
 	}
 	return p, nil
-}
-
-func (c *child) removeSocket() error {
-	err := os.RemoveAll(c.socket)
-	if dir := filepath.Dir(c.socket); dir != c.dir {
-		err = errors.Join(err, os.RemoveAll(dir))
-	}
-	return err
 }
 
 // process is one run of a server.
@@ -262,28 +254,26 @@ func endOrphan(ctx context.Context, dir string) error {
 		return err
 	}
 	defer c.Close()
+	ctx, cancel := context.WithTimeout(ctx, joinWithin)
+	defer cancel()
 	for {
-		id, err := c.InfoMap(ctx, "server").Result()
-		if err != nil && !strings.HasPrefix(err.Error(), "LOADING") {
-			if !answersLater(err) {
-				return removeOwnerFile(dir)
-			}
-		} else if err == nil && id["Server"]["process_id"] != strconv.Itoa(o.Server) {
-			return fmt.Errorf("%s is served by a redis that is not this folder's; end its process %s", o.URL, id["Server"]["process_id"])
+		if knock(ctx, c.Options()) != nil && ctx.Err() == nil {
+			// Its file is closed together with its socket, and not written
+			// to any more.
+			return errors.Join(removeSocket(dir, c.Options().Addr), removeOwnerFile(dir))
+		}
+		info, err := c.InfoMap(ctx, "server").Result()
+		if id := info["Server"]["process_id"]; err == nil && id != strconv.Itoa(o.Server) {
+			return fmt.Errorf("the redis at %s is not the one of this folder; end its process %s", c.Options().Addr, id)
 		} else if err == nil {
 			_ = c.ShutdownNoSave(ctx).Err() // a server that obeys cannot answer
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("process %d, the redis of an earlier run, does not end; kill it", o.Server)
-		case <-time.After(5 * time.Millisecond):
+			return fmt.Errorf("process %d, the redis of an earlier run on %s, does not end; kill it", o.Server, dir)
+		case <-time.After(time.Millisecond):
 		}
 	}
-}
-
-// answersLater reports an error of a server that holds its socket open.
-func answersLater(err error) bool {
-	return errors.Is(err, context.DeadlineExceeded) || os.IsTimeout(err)
 }
 
 // socketPath returns where the server listens: in dir, or in a short folder of
@@ -302,6 +292,18 @@ func socketPath(dir string, previous ownerFile) (string, error) {
 	}
 	short := filepath.Join(base, "harvest-"+rand.Text()[:12])
 	return filepath.Join(short, "redis.sock"), privateDir(short)
+}
+
+// removeSocket removes what socketPath made.
+func removeSocket(dir, socket string) error {
+	err := os.Remove(socket)
+	if errors.Is(err, os.ErrNotExist) {
+		err = nil
+	}
+	if short := filepath.Dir(socket); short != dir {
+		err = errors.Join(err, os.RemoveAll(short))
+	}
+	return err
 }
 
 // privateDir makes a folder that nobody else can enter, or accepts one that

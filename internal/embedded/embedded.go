@@ -16,6 +16,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"net"
 	"os"
 	"path/filepath"
 	"sync"
@@ -392,5 +393,19 @@ func ping(ctx context.Context, url string) error {
 	defer c.Close()
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
+	if err := knock(ctx, c.Options()); err != nil {
+		return err
+	}
 	return c.Ping(ctx).Err()
+}
+
+// knock asks whether anybody listens. It is for where often nobody does: the
+// client would log each time and pause before it gave up.
+func knock(ctx context.Context, opt *redis.Options) error {
+	var d net.Dialer
+	conn, err := d.DialContext(ctx, opt.Network, opt.Addr)
+	if err != nil {
+		return err
+	}
+	return conn.Close()
 }

@@ -385,6 +385,49 @@ func TestLongPath(t *testing.T) {
 	}
 }
 
+func TestOrphanIsEnded(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	private := filepath.Join(dir, "redis")
+	if err := os.Mkdir(private, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	// What is left where the system does not end a child with its parent.
+	orphan := redistest.Start(t, "--dir", private, "--unixsocket", filepath.Join(private, "redis.sock"))
+	owner := fmt.Sprintf(`{"url": "unix://%s/redis.sock", "engine": "redis-server", "server": %d}`, private, orphan.Pid())
+	if err := os.WriteFile(filepath.Join(private, "owner.json"), []byte(owner), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	left := client(t, "unix://"+private+"/redis.sock")
+	fill(t, left)
+	want := content(t, left)
+	r := open(t, dir, options(embedded.EngineRedis))
+	if diff := cmp.Diff(want, content(t, client(t, r.URL()))); diff != "" {
+		t.Errorf("after the take-over (-want +got):\n%s", diff)
+	}
+}
+
+func TestForeignServerIsLeftAlone(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	private := filepath.Join(dir, "redis")
+	if err := os.Mkdir(private, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	foreign := redistest.Start(t)
+	owner := fmt.Sprintf(`{"url": %q, "engine": "redis-server", "server": 1}`, foreign.URL())
+	if err := os.WriteFile(filepath.Join(private, "owner.json"), []byte(owner), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, err := embedded.Open(t.Context(), dir, options(embedded.EngineRedis))
+	if err == nil || !strings.Contains(err.Error(), fmt.Sprint("process ", foreign.Pid())) {
+		t.Errorf("got %v, want a refusal that names process %d", err, foreign.Pid())
+	}
+	if err := foreign.Client().Ping(t.Context()).Err(); err != nil {
+		t.Errorf("the foreign server: %v", err)
+	}
+}
+
 func TestSnapshotMovesToServerOnce(t *testing.T) {
 	t.Parallel()
 	redistest.Binary(t)

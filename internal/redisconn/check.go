@@ -199,8 +199,7 @@ func tooOld(version string) bool {
 
 // cause strips what go-redis wraps around the reason for a lost connection.
 func cause(err error) error {
-	var timeout net.Error
-	if errors.As(err, &timeout) && timeout.Timeout() || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, ErrKilled) {
+	if timedOut(err) {
 		return errors.New("no answer in time")
 	}
 	var op *net.OpError
@@ -211,6 +210,11 @@ func cause(err error) error {
 		return errors.New("it closed the connection")
 	}
 	return err
+}
+
+func timedOut(err error) bool {
+	var netErr net.Error
+	return errors.As(err, &netErr) && netErr.Timeout() || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, ErrKilled)
 }
 
 func cure(err error, cfg Config) string {
@@ -241,6 +245,8 @@ func cure(err error, cfg Config) string {
 		return "it does not speak TLS; write redis:// instead of rediss://"
 	case errors.As(err, &dns):
 		return "check the host in redis.url"
+	case timedOut(err) && strings.HasPrefix(cfg.URL, "rediss://"):
+		return "check redis.url; a server without TLS wants redis://"
 	case cfg.Sentinel.Master != "":
 		return "check redis.sentinel.addrs and redis.sentinel.master, and that the sentinels run"
 	case errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, os.ErrNotExist):

@@ -132,17 +132,8 @@ func (c Config) Validate() error {
 	if named > 1 {
 		problem("redis.url, redis.sentinel and redis.cluster exclude each other; set one")
 	}
-	for key, addrs := range map[string][]string{
-		"redis.sentinel.addrs": c.Sentinel.Addrs, "redis.cluster.addrs": c.Cluster.Addrs,
-	} {
-		for _, addr := range addrs {
-			if strings.ContainsAny(addr, "/@") {
-				problem("%s: an entry is not host:port; give user and password by redis.username and redis.password", key)
-			} else if _, _, err := net.SplitHostPort(addr); err != nil {
-				problem("%s: %q is not host:port", key, addr)
-			}
-		}
-	}
+	errs = append(errs, checkAddrs("redis.sentinel.addrs", c.Sentinel.Addrs)...)
+	errs = append(errs, checkAddrs("redis.cluster.addrs", c.Cluster.Addrs)...)
 
 	if c.Password != "" && c.PasswordFile != "" {
 		problem("redis.password and redis.password_file exclude each other; set one")
@@ -171,6 +162,20 @@ func (c Config) Validate() error {
 		problem("redis.pool_size: %d; use 1 to 1000", c.PoolSize)
 	}
 	return errors.Join(errs...)
+}
+
+// checkAddrs reports entries that are not host:port, and quotes none that may
+// hold a password.
+func checkAddrs(key string, addrs []string) []error {
+	var errs []error
+	for _, addr := range addrs {
+		if strings.ContainsAny(addr, "/@") {
+			errs = append(errs, fmt.Errorf("%s: an entry is not host:port; give user and password by redis.username and redis.password", key))
+		} else if _, _, err := net.SplitHostPort(addr); err != nil {
+			errs = append(errs, fmt.Errorf("%s: %q is not host:port", key, addr))
+		}
+	}
+	return errs
 }
 
 // IsSet reports whether the settings name a server; if not, Open uses

@@ -55,9 +55,10 @@ type Conn struct {
 
 // Open makes the clients and checks the server: reachable, 6.2 or later, not
 // evicting, and persistent, where the last is only warned of in the log. It
-// returns within 5 s. Its errors are those of Config.Validate, or an
-// *OpenError, which is one line without passwords. It directs the log of
-// go-redis, which is one per process, to logger at level debug.
+// returns within 5 s. Its errors are those of Config.Validate, or about a
+// setting whose file cannot be read, or an *OpenError, which is one line
+// without passwords. It directs the log of go-redis, which is one per process,
+// to logger at level debug.
 func Open(ctx context.Context, cfg Config, logger *slog.Logger) (*Conn, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err

@@ -161,8 +161,8 @@ func TestOpenErrors(t *testing.T) {
 		"refused":          {config("redis://u:s3cret@" + closed), redisconn.ErrUnreachable, []string{closed, "connection refused", "start redis-server"}},
 		"no socket":        {config("unix:///nowhere/redis.sock"), redisconn.ErrUnreachable, []string{"/nowhere/redis.sock", "no such file", "start redis-server"}},
 		"silent":           {config("redis://:s3cret@" + silent.Addr().String()), redisconn.ErrUnreachable, []string{silent.Addr().String(), "no answer in time"}},
-		"silent TLS":       {config("rediss://:s3cret@" + silent.Addr().String()), redisconn.ErrUnreachable, []string{silent.Addr().String()}},
-		"TLS to plain":     {config("rediss://:s3cret@" + plain.Addr()), redisconn.ErrUnreachable, []string{plain.Addr()}},
+		"silent TLS":       {config("rediss://:s3cret@" + silent.Addr().String()), redisconn.ErrUnreachable, []string{silent.Addr().String(), "no answer in time"}},
+		"TLS to plain":     {config("rediss://:s3cret@" + plain.Addr()), redisconn.ErrUnreachable, []string{plain.Addr(), "wants redis://"}},
 		"wrong password":   {config("redis://:s3cret@" + locked.Addr()), redisconn.ErrUnreachable, []string{locked.Addr(), "WRONGPASS", "redis.password"}},
 		"no password":      {config(locked.URL()), redisconn.ErrUnreachable, []string{"NOAUTH", "redis.password"}},
 		"no password file": {noFile, redisconn.ErrUnreachable, []string{"redis.password_file", "readable"}},
@@ -390,46 +390,63 @@ func TestKillEndsAShutdownWhileRedisIsAway(t *testing.T) {
 	}
 }
 
-func TestIdleServersAskAFullRedisSeldom(t *testing.T) {
+func TestIdleServersAskAFailingRedisSeldom(t *testing.T) {
 	t.Parallel()
-	s := redistest.Start(t)
-	c, log := open(t, config(s.URL()))
-	admin := s.Client()
-	var servers []*asynq.Server
-	for range 8 {
-		servers = append(servers, server(t, c, func(context.Context, *asynq.Task) error { return nil }))
+	tests := map[string]struct {
+		fail, mend []any
+		log        string // a piece of the one line, "" where retries come first
+	}{
+		"full":      {[]any{"CONFIG", "SET", "maxmemory", "1"}, []any{"CONFIG", "SET", "maxmemory", "0"}, "OOM"},
+		"read only": {[]any{"REPLICAOF", "127.0.0.1", "1"}, []any{"REPLICAOF", "NO", "ONE"}, ""},
 	}
-	defer func() {
-		for _, srv := range servers {
-			go srv.Stop()
-		}
-		for _, srv := range servers {
-			srv.Shutdown()
-		}
-	}()
-	if err := admin.ConfigSet(t.Context(), "maxmemory", "1").Err(); err != nil {
-		t.Fatal(err)
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := redistest.Start(t)
+			c, log := open(t, config(s.URL()))
+			admin := s.Client()
+			var servers []*asynq.Server
+			for range 8 {
+				servers = append(servers, server(t, c, func(context.Context, *asynq.Task) error { return nil }))
+			}
+			defer func() {
+				var wg sync.WaitGroup
+				for _, srv := range servers {
+					wg.Go(srv.Shutdown)
+				}
+				wg.Wait()
+			}()
+			if err := admin.Do(t.Context(), tt.fail...).Err(); err != nil {
+				t.Fatal(err)
+			}
+			if tt.log != "" {
+				waitFor(t, "a line about it", func() bool { return strings.Contains(log.String(), tt.log) })
+			} else {
+				time.Sleep(time.Second) // the first few tries follow each other closely
+			}
+			before := commands(t, admin)
+			const span = 3 * time.Second
+			time.Sleep(span) // the span that is measured
+			rate := float64(commands(t, admin)-before) / span.Seconds()
+			t.Logf("%.0f commands/s", rate)
+			if rate >= 100 {
+				t.Errorf("got %.0f commands/s from idle servers, want below 100", rate)
+			}
+			if got := strings.Count(log.String(), "asking less often"); got > 1 {
+				t.Errorf("got %d lines, want at most 1:\n%s", got, log)
+			}
+			if err := admin.Do(t.Context(), tt.mend...).Err(); err != nil {
+				t.Fatal(err)
+			}
+			client := asynq.NewClientFromRedisClient(c.Pipelined)
+			if _, err := client.Enqueue(asynq.NewTask("t", nil), asynq.Queue("q")); err != nil {
+				t.Fatal(err)
+			}
+			waitFor(t, "the task to be done", func() bool {
+				return admin.Exists(t.Context(), "asynq:{q}:processed").Val() == 1
+			})
+		})
 	}
-	waitFor(t, "a line about it", func() bool { return strings.Contains(log.String(), "OOM") })
-	before := commands(t, admin)
-	const span = 3 * time.Second
-	time.Sleep(span) // the span that is measured
-	if rate := float64(commands(t, admin)-before) / span.Seconds(); rate >= 100 {
-		t.Errorf("got %.0f commands/s from idle servers, want below 100", rate)
-	}
-	if got := strings.Count(log.String(), "asking less often"); got != 1 {
-		t.Errorf("got %d lines, want 1:\n%s", got, log)
-	}
-	if err := admin.ConfigSet(t.Context(), "maxmemory", "0").Err(); err != nil {
-		t.Fatal(err)
-	}
-	client := asynq.NewClientFromRedisClient(c.Pipelined)
-	if _, err := client.Enqueue(asynq.NewTask("t", nil), asynq.Queue("q")); err != nil {
-		t.Fatal(err)
-	}
-	waitFor(t, "the task to be done", func() bool {
-		return admin.Exists(t.Context(), "asynq:{q}:processed").Val() == 1
-	})
 }
 
 func commands(t *testing.T, c *redis.Client) int64 {

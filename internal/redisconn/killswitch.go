@@ -14,9 +14,11 @@ var ErrKilled = errors.New("redis connection was given up during shutdown")
 
 // killSwitch ends all traffic of a client for good. As its Limiter it denies
 // new commands and further tries; as its dialer it refuses new connections
-// and remembers the open ones, to cut those that wait for an answer.
+// and remembers the open ones, to cut those that wait for an answer. A client
+// has one Limiter, so the pace of attempts goes by it too.
 type killSwitch struct {
 	killed chan struct{} // closed by kill
+	pace   pace
 
 	mu    sync.Mutex
 	conns map[*killableConn]struct{} // nil once killed
@@ -30,6 +32,14 @@ func newKillSwitch() *killSwitch {
 
 // Allow denies every command once the switch is thrown.
 func (k *killSwitch) Allow() error {
+	k.pace.wait(k.killed)
+	return k.err()
+}
+
+// ReportResult learns from a result whether the next attempts shall be spaced.
+func (k *killSwitch) ReportResult(err error) { k.pace.report(err) }
+
+func (k *killSwitch) err() error {
 	select {
 	case <-k.killed:
 		return ErrKilled
@@ -37,9 +47,6 @@ func (k *killSwitch) Allow() error {
 		return nil
 	}
 }
-
-// ReportResult has nothing to learn from results.
-func (k *killSwitch) ReportResult(error) {}
 
 func (k *killSwitch) kill() {
 	k.mu.Lock()
@@ -60,7 +67,7 @@ type dialFunc func(ctx context.Context, network, addr string) (net.Conn, error)
 
 func (k *killSwitch) dialer(dial dialFunc) dialFunc {
 	return func(ctx context.Context, network, addr string) (net.Conn, error) {
-		if err := k.Allow(); err != nil {
+		if err := k.err(); err != nil {
 			return nil, err
 		}
 		conn, err := dial(ctx, network, addr)
@@ -73,7 +80,7 @@ func (k *killSwitch) dialer(dial dialFunc) dialFunc {
 			k.conns[c] = struct{}{}
 		}
 		k.mu.Unlock()
-		if err := k.Allow(); err != nil {
+		if err := k.err(); err != nil {
 			return nil, errors.Join(err, conn.Close())
 		}
 		return c, nil

@@ -50,6 +50,9 @@ func Start(tb testing.TB, args ...string) *Server {
 	tb.Helper()
 	s := newServer(tb)
 	s.socket = filepath.Join(s.dir, "s")
+	if i := slices.Index(args, "--unixsocket"); i >= 0 && i+1 < len(args) {
+		s.socket = args[i+1]
+	}
 	s.addr = s.socket
 	s.args = append([]string{"--port", "0", "--unixsocket", s.socket, "--unixsocketperm", "700"}, args...)
 	s.start()
