@@ -75,14 +75,16 @@ func (c Config) Validate() error {
 	return errors.Join(errs...)
 }
 
-func (c Config) lookups() int {
+// LookupSlots is how many lookups of one provider run at once.
+func (c Config) LookupSlots() int {
 	if c.Lookups > 0 {
 		return c.Lookups
 	}
 	return c.Concurrency
 }
 
-func (c Config) pictures() int {
+// PictureSlots is how many pictures are fetched at once.
+func (c Config) PictureSlots() int {
 	if c.Pictures > 0 {
 		return c.Pictures
 	}

@@ -69,11 +69,11 @@ func New(cfg Config, deps Deps) *Worker {
 	leaving, leave := context.WithCancel(context.Background())
 	w := &Worker{
 		cfg: cfg, deps: deps, log: deps.Logger, leaving: leaving, leave: leave,
-		lookupSlots: make(map[string]*slots), pictureSlots: newSlots(cfg.pictures()),
+		lookupSlots: make(map[string]*slots), pictureSlots: newSlots(cfg.PictureSlots()),
 		servers: make(map[string][]*asynq.Server), unknown: make(map[string]bool),
 	}
 	for name := range deps.Providers {
-		w.lookupSlots[name] = newSlots(cfg.lookups())
+		w.lookupSlots[name] = newSlots(cfg.LookupSlots())
 	}
 	w.attempts = attempts{
 		db: deps.DB, log: deps.Logger, leaving: leaving, settled: deps.Settled, crowd: newCrowd(),
@@ -181,13 +181,13 @@ func (w *Worker) handler(q tasks.Queue) (asynq.Handler, int) {
 			return w.lookupSlots[q.Provider].do(ctx, w.leaving, express, func() error {
 				return w.attempts.run(ctx, p.Ref, results.LookupRank, w.lookup.step(p.Ref))
 			})
-		}), w.cfg.lookups()
+		}), w.cfg.LookupSlots()
 	}
 	return typed(tasks.TypePicture, tasks.DecodePicture, w.log, func(ctx context.Context, p tasks.PicturePayload) error {
 		return w.pictureSlots.do(ctx, w.leaving, express, func() error {
 			return w.attempts.run(ctx, p.Ref, p.Rank, w.picture.step(p.Ref, p.Rank))
 		})
-	}), w.cfg.pictures()
+	}), w.cfg.PictureSlots()
 }
 
 // shutdown ends taking work on all servers first, then doing it on all at

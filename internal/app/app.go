@@ -8,9 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/url"
 	"os"
-	"path/filepath"
 	"runtime/debug"
 	"strings"
 	"time"
@@ -153,20 +151,6 @@ func (a *App) Workers(_ context.Context) (int, error) {
 		}
 	}
 	return len(processes), nil
-}
-
-// StorePath returns the folder that the settings name for pictures.
-func StorePath(s configs.Settings) string {
-	if s.Storage.URL == "" {
-		return filepath.Join(s.Data, "pictures")
-	}
-	if path, ok := strings.CutPrefix(s.Storage.URL, "file://"); ok {
-		if u, err := url.PathUnescape(path); err == nil {
-			return u
-		}
-		return path
-	}
-	return s.Storage.URL
 }
 
 // Version returns the version that the binary was built from.

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/picharvest/picharvest/configs"
 	"github.com/picharvest/picharvest/configs/providers"
@@ -134,4 +135,10 @@ func providersFor(s configs.Settings, c *lookup.Catalogue, wanted string, skippe
 
 func idleConns(s configs.Settings) int {
 	return max(s.Worker.Concurrency, s.Worker.Lookups, s.Worker.Pictures)
+}
+
+// host returns the host of an origin, with its port where that is given.
+func host(origin string) string {
+	_, h, _ := strings.Cut(origin, "://")
+	return h
 }

@@ -2,22 +2,16 @@ package app
 
 import (
 	"context"
-	"fmt"
 	"os"
 	"path/filepath"
 
+	"github.com/picharvest/picharvest/configs"
 	"github.com/picharvest/picharvest/internal/lookup"
 	"github.com/picharvest/picharvest/internal/picture"
 	"github.com/picharvest/picharvest/internal/results"
 	"github.com/picharvest/picharvest/internal/storage"
 	"github.com/picharvest/picharvest/internal/storage/file"
 	"github.com/picharvest/picharvest/worker"
-)
-
-// Namings by the words of storage.names.
-const (
-	NamesReadable = "readable"
-	NamesContent  = "content"
 )
 
 // Worker returns a worker and a function that closes its store. wanted names
@@ -35,7 +29,7 @@ func (a *App) Worker(ctx context.Context, c *lookup.Catalogue, wanted string, se
 	if err != nil {
 		return nil, nil, err
 	}
-	store, err := file.New(StorePath(s), owner())
+	store, err := file.New(s.PicturesFolder(), owner())
 	if err != nil {
 		return nil, nil, err
 	}
@@ -43,7 +37,7 @@ func (a *App) Worker(ctx context.Context, c *lookup.Catalogue, wanted string, se
 		a.Logger.Warn("temporary files of dead processes stay", "error", err)
 	}
 	naming := byName
-	if s.Storage.Names == NamesContent {
+	if s.Storage.Names == configs.NamesContent {
 		naming = byContent
 	}
 	return worker.New(s.Worker, worker.Deps{
@@ -83,12 +77,4 @@ func PicturePath(store, key string) string {
 		return rel
 	}
 	return path
-}
-
-// NoProvider is the error of a command that needs a provider and has none.
-type NoProvider struct{ Names []string }
-
-// Error lists what can be chosen.
-func (e *NoProvider) Error() string {
-	return fmt.Sprintf("no provider chosen: give one of %v", e.Names)
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/picharvest/picharvest/configs"
 	"github.com/picharvest/picharvest/internal/app"
 	"github.com/picharvest/picharvest/internal/results"
 )
@@ -177,7 +178,7 @@ func deleteCommand(env *Env) *cobra.Command {
 disk unless --pictures is given, and then only where they lie in a folder of
 the batch's own (storage.names: readable).`,
 	}, func(ctx context.Context, a *app.App, b results.Batch) (string, error) {
-		if pictures && a.Settings.Storage.Names == app.NamesContent {
+		if pictures && a.Settings.Storage.Names == configs.NamesContent {
 			return "", usagef("pictures stored by content may belong to other batches: delete without --pictures")
 		}
 		c, err := a.DB.Counts(ctx, b)
@@ -198,7 +199,7 @@ the batch's own (storage.names: readable).`,
 		if !pictures {
 			return said + "; pictures stay in " + batchFolder(a, b), nil
 		}
-		root, err := os.OpenRoot(app.StorePath(a.Settings))
+		root, err := os.OpenRoot(a.Settings.PicturesFolder())
 		if err != nil {
 			return said, err
 		}
@@ -210,5 +211,5 @@ the batch's own (storage.names: readable).`,
 }
 
 func batchFolder(a *app.App, b results.Batch) string {
-	return filepath.Clean(app.PicturePath(app.StorePath(a.Settings), b.Name))
+	return filepath.Clean(app.PicturePath(a.Settings.PicturesFolder(), b.Name))
 }

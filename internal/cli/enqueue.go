@@ -202,7 +202,7 @@ func tellWorkers(ctx context.Context, w io.Writer, a *app.App) error {
 	}
 	switch n {
 	case 0:
-		fmt.Fprintln(w, "no worker is alive on these queues; start one: worker --redis "+a.Conn.Address())
+		fmt.Fprintln(w, "no worker is alive on these queues; start one: worker --redis "+a.Settings.Redis.Addr())
 	case 1:
 		fmt.Fprintln(w, "1 worker is alive")
 	default:

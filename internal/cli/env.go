@@ -43,10 +43,10 @@ func (e *Env) setting(f *pflag.FlagSet, key, flag, short, help string) {
 
 // loaded reads the settings of all sources for command c.
 func (e *Env) loaded(c *cobra.Command) (*configs.Loaded, error) {
-	flags := make(map[string]configs.Flag)
+	flags := make(map[string]*pflag.Flag)
 	c.Flags().Visit(func(f *pflag.Flag) {
 		if key, ok := e.settings[f.Name]; ok {
-			flags[key] = configs.Flag{Name: f.Name, Value: f.Value.String()}
+			flags[key] = f
 		}
 	})
 	return configs.Load(configs.Options{File: e.configFile, Flags: flags})

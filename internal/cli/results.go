@@ -98,7 +98,7 @@ type listing struct {
 
 func (l listing) table(ctx context.Context, env *Env, q results.Query) error {
 	rows := [][]string{{"NAME", "STATE", "PICTURES", "SIZE", "FILE or REASON", "HOST", "TRIES", "UPDATED"}}
-	store := app.StorePath(l.a.Settings)
+	store := l.a.Settings.PicturesFolder()
 	for r, err := range l.a.DB.Each(ctx, l.batch, q) {
 		if l.limit > 0 && len(rows) > l.limit {
 			break
@@ -243,7 +243,7 @@ func (l listing) json(ctx context.Context, w io.Writer, q results.Query) error {
 	out := bufio.NewWriter(w)
 	enc := json.NewEncoder(out)
 	enc.SetEscapeHTML(false)
-	store := app.StorePath(l.a.Settings)
+	store := l.a.Settings.PicturesFolder()
 	n := 0
 	for r, err := range l.a.DB.Each(ctx, l.batch, q) {
 		if l.limit > 0 && n == l.limit {

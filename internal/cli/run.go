@@ -162,7 +162,7 @@ func run(c *cobra.Command, env *Env, fl runFlags) error {
 			return err
 		}
 	}
-	if err := summary(last, env.Err, a, b, counts, sum.words(began, app.StorePath(a.Settings), in.batch)); err != nil {
+	if err := summary(last, env.Err, a, b, counts, sum.words(began, a.Settings.PicturesFolder(), in.batch)); err != nil {
 		return err
 	}
 	return fails.check(counts)

@@ -65,7 +65,7 @@ func work(c *cobra.Command, env *Env) (err error) {
 	}
 	defer closeStore()
 
-	log.Info("worker started", "redis", a.Conn.Address(), "store", app.StorePath(s), "version", app.Version(),
+	log.Info("worker started", "redis", a.Settings.Redis.Addr(), "store", s.PicturesFolder(), "version", app.Version(),
 		"lookups", s.Worker.LookupSlots(), "pictures", s.Worker.PictureSlots())
 	stopKill := context.AfterFunc(ctx, func() {
 		log.Info("stopping: no new tasks; running ones may end", "within", s.Worker.ShutdownTimeout.String())

@@ -1,6 +1,7 @@
 package lookup
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -26,8 +27,12 @@ type Entry struct {
 	// of the same name.
 	Replaces bool
 
+	yaml  []byte
 	files fs.FS
 }
+
+// YAML returns the definition as it was written. It holds no secrets.
+func (e *Entry) YAML() []byte { return bytes.Clone(e.yaml) }
 
 // Sources are the places that definitions come from.
 type Sources struct {
@@ -140,7 +145,7 @@ func (c *Catalogue) add(file string, data []byte, files fs.FS, builtIn bool) err
 	if err != nil {
 		return err
 	}
-	e := &Entry{Definition: d, File: file, BuiltIn: builtIn, files: files}
+	e := &Entry{Definition: d, File: file, BuiltIn: builtIn, yaml: data, files: files}
 	if old := c.entries[d.Name]; old != nil {
 		if !old.BuiltIn || builtIn {
 			return fmt.Errorf("%s and %s both define provider %s: rename one", old.File, file, d.Name)
