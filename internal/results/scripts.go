@@ -11,6 +11,7 @@ import (
 // sent twice (a reply can be lost on the way) and then changes nothing more.
 //
 //	harvest:batches                 sorted set: batch names by birth
+//	harvest:workers                 sorted set: worker processes by end of presence, ms
 //	harvest:{B.0}:batch             hash: the batch, see below
 //	harvest:{B.0}:leases            sorted set: enqueuers by end of lease, ms
 //	harvest:{B.S}:meta              hash: what shard S knows of the batch
@@ -39,6 +40,8 @@ func newKeyspace(namespace string) keyspace {
 }
 
 func (k keyspace) batches() string { return k.prefix + "batches" }
+
+func (k keyspace) workers() string { return k.prefix + "workers" }
 
 func (k keyspace) batch(b string) string { return k.shard(b, 0) + "batch" }
 
@@ -119,6 +122,22 @@ end
 `
 
 var (
+	// presentScript notes that a worker is alive, and forgets those that are not.
+	//
+	//	KEYS  workers
+	//	ARGV  worker, ttl ms (0: it is leaving)
+	//	reply number of workers alive
+	presentScript = redis.NewScript(`
+local ms = redis.call('TIME')[1] * 1000
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', string.format('%.0f', ms))
+if tonumber(ARGV[2]) > 0 then
+	redis.call('ZADD', KEYS[1], string.format('%.0f', ms + ARGV[2]), ARGV[1])
+else
+	redis.call('ZREM', KEYS[1], ARGV[1])
+end
+return redis.call('ZCARD', KEYS[1])
+`)
+
 	// openScript creates the batch or joins it.
 	//
 	//	KEYS  batch, leases
