@@ -106,9 +106,7 @@ func Load(o Options) (*Loaded, error) {
 	l.environment(o)
 	l.flags(o)
 	l.secretFiles()
-	if len(l.problems) == 0 {
-		l.decode()
-	}
+	l.decode()
 	if len(l.problems) > 0 {
 		return nil, &Error{l.problems}
 	}
@@ -309,11 +307,16 @@ func (l *loader) secretFiles() {
 			l.problem(from.origin, "%s: %s: %v", fileKey, path, err)
 			continue
 		}
-		l.merged[key] = setting{strings.TrimRight(string(data), "\r\n"), from.origin}
+		secret := strings.TrimRight(string(data), "\r\n")
+		if secret == "" {
+			l.problem(from.origin, "%s: %s is empty", fileKey, path)
+		}
+		l.merged[key] = setting{secret, from.origin}
 	}
 }
 
-// decode fills the settings and asks the packages that own them.
+// decode fills the settings and asks the packages that own them. A setting
+// that could not be read has the value of the source below.
 func (l *loader) decode() {
 	v := viper.New()
 	for key, s := range l.merged {
@@ -332,20 +335,21 @@ func (l *loader) decode() {
 	}
 }
 
-var keyInText = regexp.MustCompile(`[a-z_]+(\.[a-z_]+)*`)
+var keyInText = regexp.MustCompile(`[a-z_]+(\.[a-z_]+)+|^[a-z_]+`)
 
-// locate finds the places of the keys that err speaks of.
+// locate finds the places of the keys and sections that err speaks of. A word
+// without a dot is a key only where err begins with it.
 func (l *loader) locate(err error) Problem {
 	if p, ok := errors.AsType[*lookup.Problem](err); ok {
 		return Problem{fmt.Sprintf("%s:%d", p.File, p.Line), p.Text}
 	}
+	keys := l.known.keys()
 	var origins []string
 	for _, word := range keyInText.FindAllString(err.Error(), -1) {
-		for _, key := range l.known.keys() {
-			s, ok := l.merged[key]
-			named := key == word || l.known.sections[word] && strings.Contains(word, ".") && strings.HasPrefix(key, word+".")
-			if ok && named && s.origin != originDefault && !slices.Contains(origins, s.origin) {
-				origins = append(origins, s.origin)
+		for _, key := range keys {
+			from := l.merged[key].origin
+			if (key == word || strings.HasPrefix(key, word+".")) && from != "" && from != originDefault && !slices.Contains(origins, from) {
+				origins = append(origins, from)
 			}
 		}
 	}
