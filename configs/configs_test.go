@@ -602,8 +602,9 @@ func TestShowOrigin(t *testing.T) {
 	}
 	golden(t, "show-origin.yaml", strings.ReplaceAll(shown.String(), filepath.Dir(l.File), "DIR"))
 
-	// What is shown can be read again.
-	if again := mustLoad(t, source{file: shown.String()}); again.Settings.Picture.MaxBytes != 1_000_000 {
+	// What is shown can be read again, with the secrets put back.
+	file := strings.ReplaceAll(shown.String(), "[redacted]", "x")
+	if again := mustLoad(t, source{file: file}); again.Settings.Picture.MaxBytes != 1_000_000 {
 		t.Errorf("read again: got picture.max_bytes %d, want 1000000", again.Settings.Picture.MaxBytes)
 	}
 }
