@@ -407,9 +407,9 @@ func TestUnknownVariables(t *testing.T) {
 		"HARVEST_PROVIDERS_DEFINITIONS=[]",
 	}})
 	want := []string{
-		"HARVEST_PROVIDERS_DEFINITIONS is no setting and does nothing: definitions can stand in a file only",
-		"HARVEST_REDIS_ULR is no setting and does nothing: did you mean HARVEST_REDIS_URL?",
-		"HARVEST_ZZZZZZZZZZZ is no setting and does nothing",
+		"HARVEST_PROVIDERS_DEFINITIONS is no setting: definitions can stand in a file only",
+		"HARVEST_REDIS_ULR is no setting: did you mean HARVEST_REDIS_URL?",
+		"HARVEST_ZZZZZZZZZZZ is no setting",
 	}
 	if diff := cmp.Diff(want, l.Warnings); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -250,25 +251,18 @@ func (l *loader) warnOfVariable(name string, keys map[string]string) {
 	hint := ""
 	if name == envName(definitionsKey) {
 		hint = ": definitions can stand in a file only"
-	} else {
-		var names []string
-		for n := range keys {
-			names = append(names, n)
-		}
-		slices.Sort(names)
-		if near := nearest(name, names); near != "" {
-			hint = ": did you mean " + near + "?"
-		}
+	} else if near := nearest(name, slices.Sorted(maps.Keys(keys))); near != "" {
+		hint = ": did you mean " + near + "?"
 	}
-	l.out.Warnings = append(l.out.Warnings, fmt.Sprintf("%s is no setting and does nothing%s", shownKey("", name), hint))
+	l.out.Warnings = append(l.out.Warnings, fmt.Sprintf("%s is no setting%s", shownKey("", name), hint))
 }
 
 // flags reads the flags that were given. A key that does not exist is a
 // mistake in the command.
 func (l *loader) flags(o Options) {
 	above := layer{}
-	for key, flag := range o.Flags {
-		t := l.known.types[key]
+	for _, key := range slices.Sorted(maps.Keys(o.Flags)) {
+		flag, t := o.Flags[key], l.known.types[key]
 		if t == nil {
 			panic("configs: a flag for the unknown key " + key)
 		}
