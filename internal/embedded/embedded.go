@@ -148,11 +148,22 @@ func (r *Redis) Close(ctx context.Context) error {
 
 	var err error
 	if r.server != nil {
-		err = removeOwnerFile(r.dir)
-		err = errors.Join(err, r.server.close(ctx))
+		err = errors.Join(r.forgetAddress(), r.server.close(ctx))
 	}
 	// Closing a file releases its lock.
 	return errors.Join(err, r.users.Close(), r.lock.Close())
+}
+
+// forgetAddress removes owner.json unless another process goes on with it.
+func (r *Redis) forgetAddress() error {
+	if err := unlock(r.users); err != nil {
+		return err
+	}
+	last, err := tryLock(r.users, exclusive)
+	if err != nil || !last {
+		return err
+	}
+	return removeOwnerFile(r.dir)
 }
 
 func (r *Redis) current() ownerFile {
@@ -196,7 +207,14 @@ func (r *Redis) own(ctx context.Context) error {
 		return fmt.Errorf("lock data folder %s: %w", r.dir, err)
 	}
 	r.alone = alone
-	s, err := r.start(ctx, ownerFile{})
+	var previous ownerFile
+	if !alone {
+		// Those who joined the last owner know its address.
+		if previous, err = readOwnerFile(r.dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	s, err := r.start(ctx, previous)
 	if err != nil {
 		return err
 	}

@@ -210,6 +210,9 @@ func TestDataOutlivesClose(t *testing.T) {
 		fill(t, c)
 		want := content(t, c)
 		closeRedis(t, r)
+		if _, err := os.Stat(filepath.Join(dir, "redis", "owner.json")); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("owner.json after the last close: %v", err)
+		}
 
 		r = open(t, dir, options(engine))
 		if diff := cmp.Diff(want, content(t, client(t, r.URL()))); diff != "" {
@@ -293,6 +296,28 @@ func TestOthersJoinAndTakeOver(t *testing.T) {
 				last.close(t)
 			})
 		}
+	})
+}
+
+func TestAddressStaysForThoseWhoJoined(t *testing.T) {
+	t.Parallel()
+	engines(t, func(t *testing.T, engine string) {
+		dir := t.TempDir()
+		owner := startHolder(t, dir, engine)
+		joined := startHolder(t, dir, engine)
+		for _, end := range []func(){func() { owner.close(t) }, owner.kill} {
+			end()
+			// Most often this is quicker than the one that stands by.
+			owner = startHolder(t, dir, engine)
+			if owner.url != joined.url || owner.alone {
+				t.Errorf("got %+v, want the address %s", owner, joined.url)
+			}
+			if err := client(t, joined.url).Ping(t.Context()).Err(); err != nil {
+				t.Errorf("ping: %v", err)
+			}
+		}
+		joined.close(t)
+		owner.close(t)
 	})
 }
 

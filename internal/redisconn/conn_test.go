@@ -17,10 +17,13 @@ import (
 
 	"github.com/hibiken/asynq"
 	"github.com/redis/go-redis/v9"
+	"go.uber.org/goleak"
 
 	"github.com/picharvest/picharvest/internal/redisconn"
 	"github.com/picharvest/picharvest/internal/redistest"
 )
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // logBuffer is a log to look at while goroutines write to it.
 type logBuffer struct {
