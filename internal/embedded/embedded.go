@@ -133,8 +133,8 @@ func (r *Redis) Alone() bool { return r.alone }
 
 // Close gives the folder up. The owner saves everything and ends the server;
 // a process that had joined goes on with a server of its own at the same
-// address. When ctx ends, a server that is slow to stop is killed; what it
-// had answered is in its file. Calling it again does nothing.
+// address. When ctx ends, a server that is slow to stop is killed, which may
+// lose up to 2 s of what it answered. Calling it again does nothing.
 func (r *Redis) Close(ctx context.Context) error {
 	r.mu.Lock()
 	if r.closed {

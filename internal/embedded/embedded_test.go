@@ -363,6 +363,10 @@ func TestServerThatDiesIsStartedAgain(t *testing.T) {
 	redistest.Binary(t)
 	r := open(t, t.TempDir(), options(""))
 	c := client(t, r.URL())
+	// As it is, a server that is killed may lose a second or two.
+	if err := c.ConfigSet(t.Context(), "appendfsync", "always").Err(); err != nil {
+		t.Fatal(err)
+	}
 	fill(t, c)
 	want := content(t, c)
 	for range 2 {
