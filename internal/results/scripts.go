@@ -473,12 +473,11 @@ return #marks
 	//
 	//	KEYS  meta, records, state:FROM, state:queued, state:found, reasons, hosts
 	//	ARGV  birth, FROM, name…
-	//	reply {epoch, name that was changed…} | {"cancelled"} | nil: the batch was deleted
+	//	reply the batch's status: nothing is changed if it is cancelled | nil: the batch was deleted
 	retryScript = redis.NewScript(prelude + `
-local m = redis.call('HMGET', KEYS[1], 'birth', 'epoch', 'status')
+local m = redis.call('HMGET', KEYS[1], 'birth', 'status')
 if m[1] ~= ARGV[1] then return false end
-if m[3] == 'cancelled' then return {'cancelled'} end
-local reply = {m[2]}
+if m[2] == 'cancelled' then return m[2] end
 for i = 3, #ARGV do
 	local name = ARGV[i]
 	local v = redis.call('HGET', KEYS[2], name)
@@ -495,10 +494,9 @@ for i = 3, #ARGV do
 			string.format('%d', left), stored, failed, now(), '-', '-', '-'}, ' ') .. rest)
 		redis.call('ZREM', KEYS[3], name)
 		redis.call('ZADD', key, line, name)
-		reply[#reply + 1] = name
 	end
 end
-return reply
+return m[2]
 `)
 
 	// cancelScript gives names up that are not settled, unless the batch runs
