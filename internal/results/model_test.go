@@ -35,7 +35,7 @@ import (
 //	go test ./internal/results -run 'TestModel/redis' -model.seed N -model.seeds 1
 var (
 	modelSeed  = flag.Uint64("model.seed", 1, "first seed of the model test")
-	modelSeeds = flag.Uint64("model.seeds", 60, "number of seeds of the model test")
+	modelSeeds = flag.Uint64("model.seeds", 40, "number of seeds of the model test")
 )
 
 const (
