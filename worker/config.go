@@ -49,9 +49,12 @@ func (c Config) Validate() error {
 	if c.Concurrency < 1 || c.Concurrency > maxConcurrency {
 		bad("worker.concurrency is %d: give 1 to %d", c.Concurrency, maxConcurrency)
 	}
-	for key, n := range map[string]int{"worker.lookups": c.Lookups, "worker.pictures": c.Pictures} {
-		if n < 0 || n > maxConcurrency {
-			bad("%s is %d: give 1 to %d, or 0 for worker.concurrency", key, n, maxConcurrency)
+	for _, own := range []struct {
+		key string
+		n   int
+	}{{"worker.lookups", c.Lookups}, {"worker.pictures", c.Pictures}} {
+		if own.n < 0 || own.n > maxConcurrency {
+			bad("%s is %d: give 1 to %d, or 0 for worker.concurrency", own.key, own.n, maxConcurrency)
 		}
 	}
 	if c.Only != "" && c.Only != "lookup" && c.Only != "picture" {
