@@ -112,14 +112,21 @@ func newRig(t *testing.T, rdb redis.UniversalClient, namespace string) *rig {
 // provide adds a provider, or replaces it.
 func (r *rig) provide(name string, f lookupFunc) *worker.Provider {
 	r.t.Helper()
-	client, err := fetch.New(fetch.Config{UserAgent: "test", Timeout: 20 * time.Second, MaxBytes: 1 << 20})
+	p, idle, err := newProvider(f)
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	r.t.Cleanup(client.CloseIdle)
-	p := &worker.Provider{Host: "lookup.test", Service: f, Pictures: client}
+	r.t.Cleanup(idle)
 	r.providers[name] = p
 	return p
+}
+
+func newProvider(f lookupFunc) (p *worker.Provider, closeIdle func(), err error) {
+	client, err := fetch.New(fetch.Config{UserAgent: "test", Timeout: 20 * time.Second, MaxBytes: 1 << 20})
+	if err != nil {
+		return nil, nil, err
+	}
+	return &worker.Provider{Host: "lookup.test", Service: f, Pictures: client}, client.CloseIdle, nil
 }
 
 func byName(batch, name string, rank int, info picture.Info) string {
