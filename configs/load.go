@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -106,9 +107,7 @@ func Load(o Options) (*Loaded, error) {
 	l.environment(o)
 	l.flags(o)
 	l.secretFiles()
-	if len(l.problems) == 0 {
-		l.decode()
-	}
+	l.decode()
 	if len(l.problems) > 0 {
 		return nil, &Error{l.problems}
 	}
@@ -252,25 +251,18 @@ func (l *loader) warnOfVariable(name string, keys map[string]string) {
 	hint := ""
 	if name == envName(definitionsKey) {
 		hint = ": definitions can stand in a file only"
-	} else {
-		var names []string
-		for n := range keys {
-			names = append(names, n)
-		}
-		slices.Sort(names)
-		if near := nearest(name, names); near != "" {
-			hint = ": did you mean " + near + "?"
-		}
+	} else if near := nearest(name, slices.Sorted(maps.Keys(keys))); near != "" {
+		hint = ": did you mean " + near + "?"
 	}
-	l.out.Warnings = append(l.out.Warnings, fmt.Sprintf("%s is no setting and does nothing%s", shownKey("", name), hint))
+	l.out.Warnings = append(l.out.Warnings, fmt.Sprintf("%s is no setting%s", shownKey("", name), hint))
 }
 
 // flags reads the flags that were given. A key that does not exist is a
 // mistake in the command.
 func (l *loader) flags(o Options) {
 	above := layer{}
-	for key, flag := range o.Flags {
-		t := l.known.types[key]
+	for _, key := range slices.Sorted(maps.Keys(o.Flags)) {
+		flag, t := o.Flags[key], l.known.types[key]
 		if t == nil {
 			panic("configs: a flag for the unknown key " + key)
 		}
@@ -309,11 +301,16 @@ func (l *loader) secretFiles() {
 			l.problem(from.origin, "%s: %s: %v", fileKey, path, err)
 			continue
 		}
-		l.merged[key] = setting{strings.TrimRight(string(data), "\r\n"), from.origin}
+		secret := strings.TrimRight(string(data), "\r\n")
+		if secret == "" {
+			l.problem(from.origin, "%s: %s is empty", fileKey, path)
+		}
+		l.merged[key] = setting{secret, from.origin}
 	}
 }
 
-// decode fills the settings and asks the packages that own them.
+// decode fills the settings and asks the packages that own them. A setting
+// that could not be read has the value of the source below.
 func (l *loader) decode() {
 	v := viper.New()
 	for key, s := range l.merged {
@@ -332,20 +329,21 @@ func (l *loader) decode() {
 	}
 }
 
-var keyInText = regexp.MustCompile(`[a-z_]+(\.[a-z_]+)*`)
+var keyInText = regexp.MustCompile(`[a-z_]+(\.[a-z_]+)+|^[a-z_]+`)
 
-// locate finds the places of the keys that err speaks of.
+// locate finds the places of the keys and sections that err speaks of. A word
+// without a dot is a key only where err begins with it.
 func (l *loader) locate(err error) Problem {
 	if p, ok := errors.AsType[*lookup.Problem](err); ok {
 		return Problem{fmt.Sprintf("%s:%d", p.File, p.Line), p.Text}
 	}
+	keys := l.known.keys()
 	var origins []string
 	for _, word := range keyInText.FindAllString(err.Error(), -1) {
-		for _, key := range l.known.keys() {
-			s, ok := l.merged[key]
-			named := key == word || l.known.sections[word] && strings.Contains(word, ".") && strings.HasPrefix(key, word+".")
-			if ok && named && s.origin != originDefault && !slices.Contains(origins, s.origin) {
-				origins = append(origins, s.origin)
+		for _, key := range keys {
+			from := l.merged[key].origin
+			if (key == word || strings.HasPrefix(key, word+".")) && from != "" && from != originDefault && !slices.Contains(origins, from) {
+				origins = append(origins, from)
 			}
 		}
 	}

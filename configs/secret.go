@@ -23,14 +23,16 @@ func redact(key, text string) string {
 	case secretKeys[key]:
 		return redacted
 	case urlKeys[key] && strings.ContainsAny(text, "@?"):
-		return redactURL(text)
+		// The options of a Redis URL are known ones, none of them secret.
+		return redactURL(text, key == "redis.url")
 	}
 	return text
 }
 
-// redactURL returns raw without its password and its query's values. Where it
-// cannot tell where a password ends, nothing is left.
-func redactURL(raw string) string {
+// redactURL returns raw without password and, unless it is to be kept, query. A
+// user without password may be a password in the wrong place and goes as well.
+// Where it cannot be told where a password ends, nothing is left.
+func redactURL(raw string, keepQuery bool) string {
 	u, err := url.Parse(raw)
 	if err != nil || u.Opaque != "" || u.Host == "" && u.Scheme != "unix" ||
 		strings.Contains(u.Path+u.RawQuery+u.Fragment, "@") {
@@ -38,13 +40,16 @@ func redactURL(raw string) string {
 	}
 	userinfo, query := "", ""
 	if u.User != nil {
-		userinfo = url.User(u.User.Username()).String() + "@"
+		userinfo = redacted + "@"
 		if _, ok := u.User.Password(); ok {
-			userinfo = strings.TrimSuffix(userinfo, "@") + ":" + redacted + "@"
+			userinfo = url.User(u.User.Username()).String() + ":" + userinfo
 		}
 	}
 	if u.RawQuery != "" {
 		query = "?" + redacted
+		if keepQuery {
+			query = "?" + u.RawQuery
+		}
 	}
 	return u.Scheme + "://" + userinfo + u.Host + u.EscapedPath() + query
 }

@@ -11,7 +11,9 @@ import (
 	_ "embed"
 	"errors"
 	"fmt"
+	"maps"
 	"net/url"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -89,7 +91,8 @@ type PictureSettings struct {
 // ProvidersSettings say where the definitions of providers are.
 type ProvidersSettings struct {
 	// Folder holds definitions of the user's own. Default "": the folder
-	// harvest/providers of the user's configuration, if it exists.
+	// harvest/providers of the user's configuration, if it exists;
+	// Settings.ProvidersFolder resolves it.
 	Folder string `mapstructure:"folder"`
 	// BaseURLs replaces the base_url of the providers it names.
 	BaseURLs map[string]string `mapstructure:"base_urls"`
@@ -115,6 +118,23 @@ func (s Settings) PicturesFolder() string {
 	folder, err := folderOf(s.Storage.URL)
 	if err != nil {
 		return s.Storage.URL
+	}
+	return folder
+}
+
+// ProvidersFolder returns the folder of the user's own definitions, "" where
+// none is named and the default one does not exist.
+func (s Settings) ProvidersFolder() string {
+	if s.Providers.Folder != "" {
+		return s.Providers.Folder
+	}
+	dir, err := os.UserConfigDir()
+	if err != nil {
+		return ""
+	}
+	folder := filepath.Join(dir, "harvest", "providers")
+	if info, err := os.Stat(folder); err != nil || !info.IsDir() {
+		return ""
 	}
 	return folder
 }
@@ -165,8 +185,8 @@ func (p PictureSettings) Validate() error {
 
 func (p ProvidersSettings) validate() error {
 	var errs []error
-	for name, base := range p.BaseURLs {
-		u, err := url.Parse(base)
+	for _, name := range slices.Sorted(maps.Keys(p.BaseURLs)) {
+		u, err := url.Parse(p.BaseURLs[name])
 		if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" || u.User != nil || u.RawQuery != "" {
 			errs = append(errs, fmt.Errorf("providers.base_urls: %.40s: give http://host:port or https://host, without user, password and query", name))
 		}

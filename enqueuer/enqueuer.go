@@ -118,7 +118,7 @@ func (e *Enqueuer) Enqueue(ctx context.Context, job Job) (Report, error) {
 	if cerr := batch.Close(end, err == nil); err == nil {
 		err = cerr
 	}
-	if errors.Is(err, results.ErrNoBatch) {
+	if errors.Is(err, results.ErrNoBatch) || errors.Is(err, results.ErrCancelled) {
 		err = ErrStopped
 	}
 	return t.report(), err

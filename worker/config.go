@@ -49,11 +49,13 @@ func (c Config) Validate() error {
 	if c.Concurrency < 1 || c.Concurrency > maxConcurrency {
 		bad("worker.concurrency is %d: give 1 to %d", c.Concurrency, maxConcurrency)
 	}
-	for key, n := range map[string]int{"worker.lookups": c.Lookups, "worker.pictures": c.Pictures} {
+	own := func(key string, n int) {
 		if n < 0 || n > maxConcurrency {
 			bad("%s is %d: give 1 to %d, or 0 for worker.concurrency", key, n, maxConcurrency)
 		}
 	}
+	own("worker.lookups", c.Lookups)
+	own("worker.pictures", c.Pictures)
 	if c.Only != "" && c.Only != "lookup" && c.Only != "picture" {
 		bad("worker.only is %q: give lookup, picture, or nothing for both", c.Only)
 	}

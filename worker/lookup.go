@@ -60,7 +60,12 @@ func (s *lookupStep) work(ctx context.Context, b results.Begun) (string, error) 
 	if err != nil {
 		return p.Host, failure.New(failure.ReasonInternal, failure.Hold, err)
 	}
-	if !ok || state != results.Found {
+	if !ok {
+		// Another run was first, perhaps with another answer: the next one
+		// reads what is left to do.
+		return p.Host, failure.Newf(failure.ReasonInternal, failure.Hold, "recorded otherwise meanwhile")
+	}
+	if state != results.Found {
 		return p.Host, nil
 	}
 	ranks := make([]int, len(record.Pictures))

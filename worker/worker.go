@@ -31,6 +31,8 @@ type Deps struct {
 	Naming  Naming
 	Checker *picture.Checker
 	Logger  *slog.Logger
+	// ID names this process among all workers.
+	ID string
 	// Settled, if set, is called after a name has come to its end here.
 	Settled func(batch string, r results.Record)
 }
@@ -111,9 +113,14 @@ func (w *Worker) Run(ctx context.Context, first ...string) error {
 	}
 	tick := time.NewTicker(discoverEvery)
 	defer tick.Stop()
+	var said time.Time
 	for {
 		if err := w.discover(ctx); err != nil {
 			return err
+		}
+		if time.Since(said) > results.PresenceTime/3 {
+			said = time.Now()
+			w.present(ctx)
 		}
 		select {
 		case <-ctx.Done():
@@ -132,6 +139,13 @@ func (w *Worker) Serves() []string {
 		names = append(names, name)
 	}
 	return names
+}
+
+// present tells the others that this worker is alive.
+func (w *Worker) present(ctx context.Context) {
+	if _, err := w.deps.DB.Present(ctx, w.deps.ID); err != nil && ctx.Err() == nil {
+		w.log.Debug("say that this worker is alive", "error", err)
+	}
 }
 
 // discover serves every queue that asynq knows and this worker can do.
@@ -203,6 +217,12 @@ func (w *Worker) shutdown() {
 	w.leave()
 	each(all, (*asynq.Server).Shutdown)
 	w.servers = make(map[string][]*asynq.Server)
+
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	if err := w.deps.DB.Leave(ctx, w.deps.ID); err != nil {
+		w.log.Debug("say that this worker is leaving", "error", err)
+	}
 }
 
 func each(servers []*asynq.Server, do func(*asynq.Server)) {

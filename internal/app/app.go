@@ -135,24 +135,6 @@ func step(info *asynq.TaskInfo) (tasks.Ref, int, error) {
 	return p.Ref, results.LookupRank, err
 }
 
-// Workers returns how many worker processes are alive and serve queues of
-// this namespace.
-func (a *App) Workers(_ context.Context) (int, error) {
-	servers, err := asynq.NewInspectorFromRedisClient(a.Conn.Plain).Servers()
-	if err != nil {
-		return 0, err
-	}
-	processes := make(map[string]bool)
-	for _, s := range servers {
-		for name := range s.Queues {
-			if q, ok := tasks.ParseQueue(name); ok && q.Namespace == a.Conn.Namespace {
-				processes[fmt.Sprintf("%s:%d", s.Host, s.PID)] = true
-			}
-		}
-	}
-	return len(processes), nil
-}
-
 // Version returns the version that the binary was built from.
 func Version() string {
 	info, ok := debug.ReadBuildInfo()

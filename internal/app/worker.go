@@ -43,7 +43,7 @@ func (a *App) Worker(ctx context.Context, c *lookup.Catalogue, wanted string, se
 	return worker.New(s.Worker, worker.Deps{
 		Redis: a.Conn.ForServers(), Queue: a.client, Namespace: a.Conn.Namespace, DB: a.DB,
 		Providers: providers, Store: store, Naming: naming, Checker: checker,
-		Logger: a.Logger, Settled: settled,
+		Logger: a.Logger, ID: owner(), Settled: settled,
 	}), store.Close, nil
 }
 

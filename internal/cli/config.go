@@ -5,6 +5,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/picharvest/picharvest/configs"
 )
 
 func configCommand(env *Env) *cobra.Command {
@@ -33,7 +34,7 @@ func configShow(env *Env) *cobra.Command {
 			for _, w := range loaded.Warnings {
 				fmt.Fprintf(env.Err, "warning: %s\n", w)
 			}
-			_ = origin; return nil
+			return loaded.Show(env.Out, origin)
 		},
 	}
 	c.Flags().BoolVar(&origin, "origin", false, "say where each value comes from")
@@ -51,7 +52,7 @@ func configInit(env *Env) *cobra.Command {
 			if len(args) > 0 {
 				file = args[0]
 			}
-			if err := error(nil); err != nil {
+			if err := configs.Init(file); err != nil {
 				return usage(err)
 			}
 			fmt.Fprintf(env.Err, "wrote %s\n", file)

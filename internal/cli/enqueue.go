@@ -196,7 +196,7 @@ func afterwards(w io.Writer, batch string, r enqueuer.Report) {
 
 // tellWorkers says how many workers there are.
 func tellWorkers(ctx context.Context, w io.Writer, a *app.App) error {
-	n, err := a.Workers(ctx)
+	n, err := a.DB.Workers(ctx)
 	if err != nil {
 		return err
 	}

@@ -29,10 +29,10 @@ func wait(ctx context.Context, a *app.App, batch string, p progress, every time.
 		}
 		p.counts(c, b.Sealed)
 		switch {
-		case b.Finished(c):
-			return b, c, nil
 		case b.Status == results.Stopped && c.Open() == 0:
 			return b, c, &coded{ExitFailed, fmt.Errorf("batch %s was cancelled", batch)}
+		case b.Finished(c):
+			return b, c, nil
 		case b.Status == results.Deleting:
 			return b, c, &coded{ExitFailed, fmt.Errorf("batch %s was deleted", batch)}
 		case len(b.Interrupted) > 0 && b.Enqueuing == 0 && c.Open() == 0:

@@ -258,8 +258,12 @@ func endOrphan(ctx context.Context, dir string) error {
 	defer cancel()
 	for {
 		if knock(ctx, c.Options()) != nil && ctx.Err() == nil {
-			// Its file is closed together with its socket, and not written
-			// to any more.
+			// Its file is complete, but it may be about to remove its socket,
+			// which would be the next one's. The ID may be a stranger's by
+			// now, so this is not waited for long.
+			for end := time.Now().Add(200 * time.Millisecond); running(o.Server) && time.Now().Before(end); {
+				time.Sleep(time.Millisecond)
+			}
 			return errors.Join(removeSocket(dir, c.Options().Addr), removeOwnerFile(dir))
 		}
 		info, err := c.InfoMap(ctx, "server").Result()

@@ -10,4 +10,6 @@ var serverPrograms []string
 
 func ownedByUs(fs.FileInfo) bool { return false }
 
+func running(int) bool { return false }
+
 func childAttributes() *syscall.SysProcAttr { return nil }

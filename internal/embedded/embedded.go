@@ -133,8 +133,8 @@ func (r *Redis) Alone() bool { return r.alone }
 
 // Close gives the folder up. The owner saves everything and ends the server;
 // a process that had joined goes on with a server of its own at the same
-// address. When ctx ends, a server that is slow to stop is killed; what it
-// had answered is in its file. Calling it again does nothing.
+// address. When ctx ends, a server that is slow to stop is killed, which may
+// lose up to 2 s of what it answered. Calling it again does nothing.
 func (r *Redis) Close(ctx context.Context) error {
 	r.mu.Lock()
 	if r.closed {
@@ -148,11 +148,22 @@ func (r *Redis) Close(ctx context.Context) error {
 
 	var err error
 	if r.server != nil {
-		err = removeOwnerFile(r.dir)
-		err = errors.Join(err, r.server.close(ctx))
+		err = errors.Join(r.forgetAddress(), r.server.close(ctx))
 	}
 	// Closing a file releases its lock.
 	return errors.Join(err, r.users.Close(), r.lock.Close())
+}
+
+// forgetAddress removes owner.json unless another process goes on with it.
+func (r *Redis) forgetAddress() error {
+	if err := unlock(r.users); err != nil {
+		return err
+	}
+	last, err := tryLock(r.users, exclusive)
+	if err != nil || !last {
+		return err
+	}
+	return removeOwnerFile(r.dir)
 }
 
 func (r *Redis) current() ownerFile {
@@ -196,7 +207,14 @@ func (r *Redis) own(ctx context.Context) error {
 		return fmt.Errorf("lock data folder %s: %w", r.dir, err)
 	}
 	r.alone = alone
-	s, err := r.start(ctx, ownerFile{})
+	var previous ownerFile
+	if !alone {
+		// Those who joined the last owner know its address.
+		if previous, err = readOwnerFile(r.dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	s, err := r.start(ctx, previous)
 	if err != nil {
 		return err
 	}

@@ -210,6 +210,9 @@ func TestDataOutlivesClose(t *testing.T) {
 		fill(t, c)
 		want := content(t, c)
 		closeRedis(t, r)
+		if _, err := os.Stat(filepath.Join(dir, "redis", "owner.json")); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("owner.json after the last close: %v", err)
+		}
 
 		r = open(t, dir, options(engine))
 		if diff := cmp.Diff(want, content(t, client(t, r.URL()))); diff != "" {
@@ -296,6 +299,28 @@ func TestOthersJoinAndTakeOver(t *testing.T) {
 	})
 }
 
+func TestAddressStaysForThoseWhoJoined(t *testing.T) {
+	t.Parallel()
+	engines(t, func(t *testing.T, engine string) {
+		dir := t.TempDir()
+		owner := startHolder(t, dir, engine)
+		joined := startHolder(t, dir, engine)
+		for _, end := range []func(){func() { owner.close(t) }, owner.kill} {
+			end()
+			// Most often this is quicker than the one that stands by.
+			owner = startHolder(t, dir, engine)
+			if owner.url != joined.url || owner.alone {
+				t.Errorf("got %+v, want the address %s", owner, joined.url)
+			}
+			if err := client(t, joined.url).Ping(t.Context()).Err(); err != nil {
+				t.Errorf("ping: %v", err)
+			}
+		}
+		joined.close(t)
+		owner.close(t)
+	})
+}
+
 func waitFor(t *testing.T, what string, ok func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(20 * time.Second); !ok(); time.Sleep(5 * time.Millisecond) {
@@ -338,6 +363,10 @@ func TestServerThatDiesIsStartedAgain(t *testing.T) {
 	redistest.Binary(t)
 	r := open(t, t.TempDir(), options(""))
 	c := client(t, r.URL())
+	// As it is, a server that is killed may lose a second or two.
+	if err := c.ConfigSet(t.Context(), "appendfsync", "always").Err(); err != nil {
+		t.Fatal(err)
+	}
 	fill(t, c)
 	want := content(t, c)
 	for range 2 {

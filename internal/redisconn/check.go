@@ -54,8 +54,8 @@ func check(ctx context.Context, cfg Config, logger *slog.Logger) error {
 	ctx, cancel := context.WithTimeout(ctx, openWithin)
 	defer cancel()
 	// The switch bounds what a context does not reach, such as a TLS
-	// handshake with a silent server.
-	stop := newKillSwitch()
+	// handshake with a silent server. What it would log is returned.
+	stop := newKillSwitch(newTroubleLog(slog.New(slog.DiscardHandler)))
 	defer context.AfterFunc(ctx, stop.kill)()
 	client, err := newClient(cfg, stop, timing{
 		retries: -1, dialTries: 1, dial: 3 * time.Second, io: 4 * time.Second, strict: true,

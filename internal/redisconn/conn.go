@@ -67,7 +67,8 @@ func Open(ctx context.Context, cfg Config, logger *slog.Logger) (*Conn, error) {
 	if err := check(ctx, cfg, logger); err != nil {
 		return nil, err
 	}
-	stop := newKillSwitch()
+	trouble := newTroubleLog(logger)
+	stop := newKillSwitch(trouble)
 	plain, err := newClient(cfg, stop, timing{
 		retries: maxRetries, dialTries: 0, dial: dialTimeout, io: ioTimeout,
 	})
@@ -83,7 +84,7 @@ func Open(ctx context.Context, cfg Config, logger *slog.Logger) (*Conn, error) {
 		}
 		c.Pipelined = pipeliner
 	}
-	c.servers = &patientClient{UniversalClient: c.Pipelined, patience: newPatience(stop.killed, logger)}
+	c.servers = &patientClient{UniversalClient: c.Pipelined, patience: &patience{stop: stop.killed, trouble: trouble}}
 	c.close = sync.OnceValue(func() error {
 		var err error
 		if pipeliner != nil {

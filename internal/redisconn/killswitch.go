@@ -17,8 +17,9 @@ var ErrKilled = errors.New("redis connection was given up during shutdown")
 // and remembers the open ones, to cut those that wait for an answer. A client
 // has one Limiter, so the pace of attempts goes by it too.
 type killSwitch struct {
-	killed chan struct{} // closed by kill
-	pace   pace
+	killed  chan struct{} // closed by kill
+	pace    pace
+	trouble *troubleLog
 
 	mu    sync.Mutex
 	conns map[*killableConn]struct{} // nil once killed
@@ -26,8 +27,8 @@ type killSwitch struct {
 
 var _ redis.Limiter = (*killSwitch)(nil)
 
-func newKillSwitch() *killSwitch {
-	return &killSwitch{killed: make(chan struct{}), conns: make(map[*killableConn]struct{})}
+func newKillSwitch(trouble *troubleLog) *killSwitch {
+	return &killSwitch{killed: make(chan struct{}), trouble: trouble, conns: make(map[*killableConn]struct{})}
 }
 
 // Allow denies every command once the switch is thrown.
@@ -37,7 +38,12 @@ func (k *killSwitch) Allow() error {
 }
 
 // ReportResult learns from a result whether the next attempts shall be spaced.
-func (k *killSwitch) ReportResult(err error) { k.pace.report(err) }
+func (k *killSwitch) ReportResult(err error) {
+	if err != nil && triedAgain(err.Error()) {
+		k.pace.begin()
+		k.trouble.warn(err)
+	}
+}
 
 func (k *killSwitch) err() error {
 	select {
@@ -72,6 +78,9 @@ func (k *killSwitch) dialer(dial dialFunc) dialFunc {
 		}
 		conn, err := dial(ctx, network, addr)
 		if err != nil {
+			if !errors.Is(err, context.Canceled) {
+				k.trouble.warn(err)
+			}
 			return nil, err
 		}
 		c := &killableConn{Conn: conn, k: k}

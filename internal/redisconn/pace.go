@@ -26,12 +26,8 @@ type pace struct {
 	next  atomic.Int64 // unix nanoseconds of the next free place
 }
 
-// report takes note of an attempt's result.
-func (p *pace) report(err error) {
-	if err != nil && triedAgain(err.Error()) {
-		p.until.Store(time.Now().Add(paceFor).UnixNano())
-	}
-}
+// begin spaces the attempts for paceFor from now on.
+func (p *pace) begin() { p.until.Store(time.Now().Add(paceFor).UnixNano()) }
 
 // wait returns when the next attempt may begin, or when stop is closed.
 func (p *pace) wait(stop <-chan struct{}) {

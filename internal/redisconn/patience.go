@@ -3,7 +3,6 @@ package redisconn
 import (
 	"context"
 	"errors"
-	"log/slog"
 	"math/rand/v2"
 	"strings"
 	"sync/atomic"
@@ -20,8 +19,6 @@ const (
 	// number of them together stays under 50 tries a second.
 	pauseEach = 20 * time.Millisecond
 	pauseMost = 5 * time.Second
-	// logEvery is the shortest time between two lines about it.
-	logEvery = 10 * time.Second
 )
 
 // patientClient pauses after a script that failed because of the server, not
@@ -51,13 +48,8 @@ func (c *patientClient) EvalShaRO(ctx context.Context, sha1 string, keys []strin
 // patience holds callers back while the server fails.
 type patience struct {
 	stop    <-chan struct{} // ends every pause
-	logger  *slog.Logger
+	trouble *troubleLog
 	pausing atomic.Int64
-	logged  atomic.Int64 // unix nanoseconds of the last line
-}
-
-func newPatience(stop <-chan struct{}, logger *slog.Logger) *patience {
-	return &patience{stop: stop, logger: logger}
 }
 
 // after returns cmd, at once if the server did its part, else after a pause.
@@ -66,10 +58,7 @@ func (p *patience) after(ctx context.Context, cmd *redis.Cmd) *redis.Cmd {
 	if !serverTrouble(err) {
 		return cmd
 	}
-	now := time.Now().UnixNano()
-	if last := p.logged.Load(); now-last >= int64(logEvery) && p.logged.CompareAndSwap(last, now) {
-		p.logger.Warn("redis takes no commands just now, asking less often", "error", oneLine(err))
-	}
+	p.trouble.warn(err)
 	others := p.pausing.Add(1) - 1
 	defer p.pausing.Add(-1)
 	pause := pauseLeast + rand.N(pauseLeast) + time.Duration(others)*pauseEach

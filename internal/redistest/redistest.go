@@ -146,8 +146,9 @@ func (s *Server) Client() *redis.Client {
 	return c
 }
 
-// Kill ends the server with SIGKILL and returns when it is gone. What the
-// clients were told is written stays in its folder.
+// Kill ends the server with SIGKILL and returns when it is gone. Up to 2 s of
+// what it answered may be lost where the disk is slow; with the arguments
+// "--appendfsync", "always" nothing is.
 func (s *Server) Kill() { s.stop(syscall.SIGKILL) }
 
 // Stop ends the server as an operator would and returns when it is gone.

@@ -15,7 +15,7 @@ func TestServerKeepsDataOverRestarts(t *testing.T) {
 	for name, start := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := start(t)
+			s := start(t, "--appendfsync", "always")
 			c := s.Client()
 			if err := c.Set(t.Context(), "k", "v", 0).Err(); err != nil {
 				t.Fatal(err)

@@ -98,22 +98,25 @@ func (db *DB) Open(ctx context.Context, batch, provider, source string, shards i
 		db: db, batch: batch, lease: id + " " + source,
 		birth: number(reply[1]), epoch: number(reply[2]), Status: Status(fmt.Sprint(reply[4])),
 		shards: int(number(reply[5])), New: number(reply[6]) == 1,
-		opened: time.UnixMilli(number(reply[7])).Truncate(time.Second),
+		opened: time.UnixMilli(number(reply[8])).Truncate(time.Second),
 	}
 	// Listed again, for a deletion may have come between.
 	if err := db.rdb.ZAdd(ctx, db.keys.batches(), redis.Z{Score: float64(e.birth), Member: batch}).Err(); err != nil {
 		return nil, err
 	}
-	if err := db.tellShards(ctx, batch, change{e.birth, e.epoch, number(reply[3]), e.shards, provider, e.Status}, true); err != nil {
+	told := number(reply[7]) == 1
+	if err := db.tellShards(ctx, batch, change{e.birth, e.epoch, number(reply[3]), e.shards, provider, e.Status}, !told); err != nil {
 		return nil, err
 	}
-	// Whoever deleted the batch since may have done so before its shards were
-	// told: then they are ours to remove.
-	birth, err := db.rdb.HGet(ctx, db.keys.batch(batch), "birth").Int64()
-	if err != nil && !errors.Is(err, redis.Nil) {
+	if told {
+		return e, nil
+	}
+	there, err := toldScript.Run(ctx, db.rdb, []string{db.keys.batch(batch)}, e.birth).Bool()
+	if err != nil {
 		return nil, err
 	}
-	if birth != e.birth {
+	if !there {
+		// Who deleted it may have been at the shards before they came into being.
 		if err := db.dropShards(ctx, batch, e.birth, e.shards); err != nil {
 			return nil, err
 		}

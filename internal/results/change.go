@@ -66,23 +66,23 @@ func (db *DB) Retry(ctx context.Context, b Batch, q Query, do func(context.Conte
 				args = append(args, name)
 			}
 			k := db.keys
-			reply, err := retryScript.Run(ctx, db.rdb, []string{
+			status, err := retryScript.Run(ctx, db.rdb, []string{
 				k.meta(b.Name, s), k.records(b.Name, s), k.state(b.Name, s, st),
 				k.state(b.Name, s, Queued), k.state(b.Name, s, Found), k.reasons(b.Name, s), k.hosts(b.Name, s),
-			}, args...).StringSlice()
-			switch {
-			case err != nil:
-				return noBatch(b.Name, err)
-			case reply[0] == string(Stopped):
-				return fmt.Errorf("batch %q: %w", b.Name, ErrCancelled)
-			case len(reply) == 1:
-				return nil
-			}
-			n += int64(len(reply) - 1)
-			open, err := db.openNames(ctx, b, s, reply[1:])
+			}, args...).Text()
 			if err != nil {
+				return noBatch(b.Name, err)
+			}
+			if Status(status) == Stopped {
+				return fmt.Errorf("batch %q: %w", b.Name, ErrCancelled)
+			}
+			// Whatever is open now, for the script's own answer would be
+			// another if it was sent twice.
+			open, err := db.openNames(ctx, b, s, names)
+			if err != nil || len(open) == 0 {
 				return err
 			}
+			n += int64(len(open))
 			return do(ctx, open)
 		})
 		if err != nil {

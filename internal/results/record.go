@@ -187,11 +187,14 @@ func parse(name, s string) (Record, error) {
 		*n.to = v
 	}
 	r.Left, r.FailedTries, r.Updated = int(left), int(tries), time.Unix(updated, 0).UTC()
-	if f[10] != none {
-		r.Reason = failure.Reason(f[10])
-	}
-	if f[11] != none {
-		r.Host = f[11]
+	// A name that is found may have failed pictures, and did not fail yet.
+	if r.State == Failed || r.State == Partial {
+		if f[10] != none {
+			r.Reason = failure.Reason(f[10])
+		}
+		if f[11] != none {
+			r.Host = f[11]
+		}
 	}
 	for line := range strings.SplitSeq(body, "\n") {
 		if line == "" {

@@ -11,6 +11,7 @@ import (
 // sent twice (a reply can be lost on the way) and then changes nothing more.
 //
 //	harvest:batches                 sorted set: batch names by birth
+//	harvest:workers                 sorted set: worker processes by end of presence, ms
 //	harvest:{B.0}:batch             hash: the batch, see below
 //	harvest:{B.0}:leases            sorted set: enqueuers by end of lease, ms
 //	harvest:{B.S}:meta              hash: what shard S knows of the batch
@@ -25,7 +26,8 @@ import (
 // one of the same name), epoch (birth, and 1 more with each resume), rev (1
 // more with each change of status), status (running, paused, cancelled,
 // deleting), provider, shards, source, store (bound by the first worker),
-// ended (1 when an enqueuer reached its end since the last one opened).
+// ended (1 when an enqueuer reached its end since the last one opened), told
+// (1 when all shards were brought into being).
 // Each shard's meta repeats birth, epoch, rev, status and provider.
 //
 // With a namespace N the prefix is harvest:N: instead of harvest:.
@@ -39,6 +41,8 @@ func newKeyspace(namespace string) keyspace {
 }
 
 func (k keyspace) batches() string { return k.prefix + "batches" }
+
+func (k keyspace) workers() string { return k.prefix + "workers" }
 
 func (k keyspace) batch(b string) string { return k.shard(b, 0) + "batch" }
 
@@ -119,17 +123,33 @@ end
 `
 
 var (
+	// presentScript notes that a worker is alive, and forgets those that are not.
+	//
+	//	KEYS  workers
+	//	ARGV  worker, ttl ms (0: it is leaving)
+	//	reply number of workers alive
+	presentScript = redis.NewScript(`
+local ms = redis.call('TIME')[1] * 1000
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', string.format('%.0f', ms))
+if tonumber(ARGV[2]) > 0 then
+	redis.call('ZADD', KEYS[1], string.format('%.0f', ms + ARGV[2]), ARGV[1])
+else
+	redis.call('ZREM', KEYS[1], ARGV[1])
+end
+return redis.call('ZCARD', KEYS[1])
+`)
+
 	// openScript creates the batch or joins it.
 	//
 	//	KEYS  batch, leases
 	//	ARGV  provider, shards, source, lease, ttl ms
-	//	reply {"ok", birth, epoch, rev, status, shards, new 0|1, now ms}
+	//	reply {"ok", birth, epoch, rev, status, shards, new 0|1, told 0|1, now ms}
 	//	      {"provider", its provider} | {"deleting"}
 	openScript = redis.NewScript(`
 local t = redis.call('TIME')
 local birth = string.format('%.0f', t[1] * 1000000 + t[2])
 local ms = string.format('%.0f', t[1] * 1000 + math.floor(t[2] / 1000))
-local b = redis.call('HMGET', KEYS[1], 'birth', 'epoch', 'rev', 'status', 'shards', 'provider')
+local b = redis.call('HMGET', KEYS[1], 'birth', 'epoch', 'rev', 'status', 'shards', 'provider', 'told')
 local new = 0
 if not b[1] then
 	new = 1
@@ -152,7 +172,21 @@ for _, l in ipairs(redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', ms)) do
 	end
 end
 redis.call('ZADD', KEYS[2], string.format('%.0f', ms + ARGV[5]), ARGV[4] .. ' ' .. ARGV[3])
-return {'ok', b[1], b[2], b[3], b[4], b[5], new, ms}
+return {'ok', b[1], b[2], b[3], b[4], b[5], new, b[7] or '0', ms}
+`)
+
+	// toldScript notes that every shard of a new batch knows of it.
+	//
+	//	KEYS  batch
+	//	ARGV  birth
+	//	reply 1 | 0: the batch was deleted meanwhile
+	toldScript = redis.NewScript(`
+local b = redis.call('HMGET', KEYS[1], 'birth', 'status')
+if b[1] ~= ARGV[1] or b[2] == 'deleting' then
+	return 0
+end
+redis.call('HSET', KEYS[1], 'told', 1)
+return 1
 `)
 
 	// renewScript prolongs an enqueuer's lease.
@@ -267,8 +301,8 @@ return redis.call('ZREM', KEYS[1], ARGV[1])
 `)
 
 	// shardScript tells a shard what its batch is. What an older batch of
-	// the same name left there goes. Only who opens a batch may bring a shard
-	// into being: any other may come after the batch's deletion.
+	// the same name left there goes. Only who opens a batch that is not told
+	// may bring a shard into being: any other may come after its deletion.
 	//
 	//	KEYS  meta, every other key of the shard…
 	//	ARGV  birth, epoch, rev, status, provider, may create 0|1
@@ -473,12 +507,11 @@ return #marks
 	//
 	//	KEYS  meta, records, state:FROM, state:queued, state:found, reasons, hosts
 	//	ARGV  birth, FROM, name…
-	//	reply {epoch, name that was changed…} | {"cancelled"} | nil: the batch was deleted
+	//	reply the batch's status: nothing is changed if it is cancelled | nil: the batch was deleted
 	retryScript = redis.NewScript(prelude + `
-local m = redis.call('HMGET', KEYS[1], 'birth', 'epoch', 'status')
+local m = redis.call('HMGET', KEYS[1], 'birth', 'status')
 if m[1] ~= ARGV[1] then return false end
-if m[3] == 'cancelled' then return {'cancelled'} end
-local reply = {m[2]}
+if m[2] == 'cancelled' then return m[2] end
 for i = 3, #ARGV do
 	local name = ARGV[i]
 	local v = redis.call('HGET', KEYS[2], name)
@@ -495,10 +528,9 @@ for i = 3, #ARGV do
 			string.format('%d', left), stored, failed, now(), '-', '-', '-'}, ' ') .. rest)
 		redis.call('ZREM', KEYS[3], name)
 		redis.call('ZADD', key, line, name)
-		reply[#reply + 1] = name
 	end
 end
-return reply
+return m[2]
 `)
 
 	// cancelScript gives names up that are not settled, unless the batch runs

@@ -95,7 +95,8 @@ func (db *DB) CommitLookup(ctx context.Context, r tasks.Ref, state State, l Look
 }
 
 // FailLookup records that the lookup was given up, exhausted or for good. It
-// counts the try that failed last; [DB.CountTry] is for those before.
+// counts the try that failed last, [DB.CountTry] those before, and reports as
+// [DB.CommitLookup] does.
 func (db *DB) FailLookup(ctx context.Context, r tasks.Ref, e *failure.Error, host string, exhausted bool) (bool, error) {
 	doc, err := encode(newFailure(e, host, exhausted))
 	if err != nil {
@@ -110,7 +111,7 @@ func (db *DB) settleLookup(ctx context.Context, r tasks.Ref, to State, left int,
 		k.meta(b, s), k.records(b, s), k.tries(b, s), k.crashes(b, s),
 		k.state(b, s, Queued), k.state(b, s, to), k.reasons(b, s), k.hosts(b, s),
 	}, r.Name, r.Generation, r.Epoch, string(to), left, line, reason, host).Text()
-	return reply == "ok" || State(reply) == to, err
+	return reply == "ok", err
 }
 
 // CommitPicture records that the picture is stored; its bytes must be

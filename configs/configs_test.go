@@ -1,0 +1,656 @@
+package configs_test
+
+import (
+	"bytes"
+	"errors"
+	"flag"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/spf13/pflag"
+	"go.yaml.in/yaml/v3"
+
+	"github.com/picharvest/picharvest/configs"
+	"github.com/picharvest/picharvest/enqueuer"
+	"github.com/picharvest/picharvest/internal/lookup"
+	"github.com/picharvest/picharvest/internal/picture"
+	"github.com/picharvest/picharvest/internal/redisconn"
+	"github.com/picharvest/picharvest/worker"
+)
+
+var update = flag.Bool("update", false, "rewrite the golden files")
+
+// source is where a test's settings come from.
+type source struct {
+	file  string // YAML; "" for no file
+	env   []string
+	flags map[string]string // key: value
+}
+
+// load loads s and nothing else.
+func load(t *testing.T, s source) (*configs.Loaded, error) {
+	t.Helper()
+	o := configs.Options{Environ: []string{}, SearchPath: []string{}}
+	if s.env != nil {
+		o.Environ = s.env
+	}
+	if s.file != "" {
+		o.File = write(t, "harvest.yaml", s.file)
+	}
+	set := pflag.NewFlagSet("test", pflag.ContinueOnError)
+	o.Flags = map[string]*pflag.Flag{}
+	for key, value := range s.flags {
+		name := strings.NewReplacer(".", "-", "_", "-").Replace(key)
+		set.String(name, "", "")
+		if err := set.Set(name, value); err != nil {
+			t.Fatal(err)
+		}
+		o.Flags[key] = set.Lookup(name)
+	}
+	return configs.Load(o)
+}
+
+// write returns the path of a new file.
+func write(t *testing.T, name, text string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), name)
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func mustLoad(t *testing.T, s source) *configs.Loaded {
+	t.Helper()
+	l, err := load(t, s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+var folders = regexp.MustCompile(`\S*harvest\.yaml`)
+
+// problems returns the lines of the error of s, with the file's base name.
+func problems(t *testing.T, s source) []string {
+	t.Helper()
+	_, err := load(t, s)
+	var all *configs.Error
+	if !errors.As(err, &all) {
+		t.Fatalf("got error %v, want a *configs.Error", err)
+	}
+	var lines []string
+	for _, p := range all.Problems {
+		lines = append(lines, folders.ReplaceAllString(p.String(), "harvest.yaml"))
+	}
+	return lines
+}
+
+func TestDefaultsAreThePackages(t *testing.T) {
+	t.Parallel()
+	got := mustLoad(t, source{}).Settings
+	want := configs.Settings{
+		Data:    "./harvest-data",
+		Redis:   redisconn.DefaultConfig(),
+		Storage: configs.StorageSettings{Names: configs.NamesReadable},
+		Queue:   enqueuer.Config{Shards: 1},
+		Worker:  worker.DefaultConfig(),
+		Picture: configs.PictureSettings{
+			Config:  picture.DefaultConfig(),
+			Timeout: 30 * time.Second,
+		},
+		Providers: configs.ProvidersSettings{BaseURLs: map[string]string{}},
+		Log:       configs.LogSettings{Level: "info", Format: "auto"},
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("config.yaml against the packages' defaults (-want +got):\n%s", diff)
+	}
+}
+
+func TestReferenceCommentsEveryKey(t *testing.T) {
+	t.Parallel()
+	var doc yaml.Node
+	if err := yaml.Unmarshal(configs.Default(), &doc); err != nil {
+		t.Fatal(err)
+	}
+	var check func(n *yaml.Node, prefix string)
+	check = func(n *yaml.Node, prefix string) {
+		for i := 0; i+1 < len(n.Content); i += 2 {
+			name := n.Content[i]
+			if name.HeadComment == "" {
+				t.Errorf("config.yaml:%d: %s%s has no comment above it", name.Line, prefix, name.Value)
+			}
+			if v := n.Content[i+1]; v.Kind == yaml.MappingNode {
+				check(v, prefix+name.Value+".")
+			}
+		}
+	}
+	check(doc.Content[0], "")
+}
+
+func TestReferenceHasEveryKey(t *testing.T) {
+	t.Parallel()
+	var shown bytes.Buffer
+	if err := mustLoad(t, source{}).Show(&shown, false); err != nil {
+		t.Fatal(err)
+	}
+	var reference, effective any
+	if err := yaml.Unmarshal(configs.Default(), &reference); err != nil {
+		t.Fatal(err)
+	}
+	if err := yaml.Unmarshal(shown.Bytes(), &effective); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(reference, effective); diff != "" {
+		t.Errorf("config.yaml against the settings there are (-want +got):\n%s", diff)
+	}
+}
+
+func TestPrecedence(t *testing.T) {
+	t.Parallel()
+	const file = "worker:\n  concurrency: 2\n"
+	env := []string{"HARVEST_WORKER_CONCURRENCY=3"}
+	flags := map[string]string{"worker.concurrency": "4"}
+	for _, tt := range []struct {
+		name string
+		source
+		want int
+	}{
+		{"default", source{}, 20},
+		{"file", source{file: file}, 2},
+		{"environment over default", source{env: env}, 3},
+		{"environment over file", source{file: file, env: env}, 3},
+		{"empty variable is not set", source{file: file, env: []string{"HARVEST_WORKER_CONCURRENCY="}}, 2},
+		{"key without value is not set", source{file: "worker:\n  concurrency:\n"}, 20},
+		{"flag over file", source{file: file, flags: flags}, 4},
+		{"flag over all", source{file: file, env: env, flags: flags}, 4},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			if got := mustLoad(t, tt.source).Settings.Worker.Concurrency; got != tt.want {
+				t.Errorf("worker.concurrency: got %d, want %d", got, tt.want)
+			}
+		})
+	}
+}
+
+func TestFlagNotGivenSetsNothing(t *testing.T) {
+	t.Parallel()
+	set := pflag.NewFlagSet("test", pflag.ContinueOnError)
+	set.Int("concurrency", 7, "")
+	l, err := configs.Load(configs.Options{
+		Environ: []string{}, SearchPath: []string{},
+		Flags: map[string]*pflag.Flag{"worker.concurrency": set.Lookup("concurrency"), "redis.url": nil},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := l.Settings.Worker.Concurrency; got != 20 {
+		t.Errorf("got %d, want the default 20", got)
+	}
+}
+
+func TestListFlag(t *testing.T) {
+	t.Parallel()
+	set := pflag.NewFlagSet("test", pflag.ContinueOnError)
+	set.StringSlice("allow", nil, "")
+	if err := set.Parse([]string{"--allow", "a.example:81,b.example:82", "--allow", "10.0.0.0/8"}); err != nil {
+		t.Fatal(err)
+	}
+	l, err := configs.Load(configs.Options{
+		Environ: []string{}, SearchPath: []string{},
+		Flags: map[string]*pflag.Flag{"picture.allow": set.Lookup("allow")},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []string{"a.example:81", "b.example:82", "10.0.0.0/8"}
+	if got := l.Settings.Picture.Allow; !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+func TestSearchPath(t *testing.T) {
+	t.Parallel()
+	missing := filepath.Join(t.TempDir(), "missing.yaml")
+	first, second := write(t, "first.yaml", "contact: first\n"), write(t, "second.yaml", "contact: second\n")
+	for _, tt := range []struct {
+		name     string
+		o        configs.Options
+		contact  string
+		wantFile string
+	}{
+		{"none found", configs.Options{SearchPath: []string{missing}}, "", ""},
+		{"first found wins", configs.Options{SearchPath: []string{missing, first, second}}, "first", first},
+		{"named file wins", configs.Options{SearchPath: []string{first}, File: second}, "second", second},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			tt.o.Environ = []string{}
+			l, err := configs.Load(tt.o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if l.Settings.Contact != tt.contact || l.File != tt.wantFile {
+				t.Errorf("got %q from %q, want %q from %q", l.Settings.Contact, l.File, tt.contact, tt.wantFile)
+			}
+		})
+	}
+}
+
+func TestForms(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name string
+		source
+		got  func(configs.Settings) any
+		want any
+	}{
+		{"empty file", source{file: "\n"}, func(s configs.Settings) any { return s.Queue.Shards }, 1},
+		{"comments alone", source{file: "# none\n"}, func(s configs.Settings) any { return s.Queue.Shards }, 1},
+		{"empty document", source{file: "---\n"}, func(s configs.Settings) any { return s.Queue.Shards }, 1},
+		{"empty section", source{file: "queue:\n  # shards: 4\n"}, func(s configs.Settings) any { return s.Queue.Shards }, 1},
+		{"list by env", source{env: []string{"HARVEST_REDIS_CLUSTER_ADDRS=a:1, b:2"}},
+			func(s configs.Settings) any { return s.Redis.Cluster.Addrs }, []string{"a:1", "b:2"}},
+		{"list in file", source{file: "redis: {cluster: {addrs: [\"a:1\", \"b:2\"]}}"},
+			func(s configs.Settings) any { return s.Redis.Cluster.Addrs }, []string{"a:1", "b:2"}},
+		{"one item for a list in file", source{file: "picture: {allow: 10.0.0.0/8}"},
+			func(s configs.Settings) any { return s.Picture.Allow }, []string{"10.0.0.0/8"}},
+		{"numbers by env", source{env: []string{"HARVEST_PICTURE_PORTS=8080,8443"}},
+			func(s configs.Settings) any { return s.Picture.Ports }, []int{8080, 8443}},
+		{"numbers in file", source{file: "picture:\n  ports:\n    - 8080\n"},
+			func(s configs.Settings) any { return s.Picture.Ports }, []int{8080}},
+		{"map by env", source{env: []string{"HARVEST_PROVIDERS_BASE_URLS=people=http://demo:8000,corp=https://corp/api"}},
+			func(s configs.Settings) any { return s.Providers.BaseURLs },
+			map[string]string{"people": "http://demo:8000", "corp": "https://corp/api"}},
+		{"map in file", source{file: "providers:\n  base_urls:\n    people: http://demo:8000\n"},
+			func(s configs.Settings) any { return s.Providers.BaseURLs }, map[string]string{"people": "http://demo:8000"}},
+		{"duration by env", source{env: []string{"HARVEST_PICTURE_TIMEOUT=1m30s"}},
+			func(s configs.Settings) any { return s.Picture.Timeout }, 90 * time.Second},
+		{"duration in file", source{file: "worker: {poll_interval: 20ms}"},
+			func(s configs.Settings) any { return s.Worker.PollInterval }, 20 * time.Millisecond},
+		{"plain bytes", source{file: "picture: {max_bytes: 1000}"},
+			func(s configs.Settings) any { return s.Picture.MaxBytes }, int64(1000)},
+		{"bytes with a unit", source{env: []string{"HARVEST_PICTURE_MAX_BYTES=2 MiB"}},
+			func(s configs.Settings) any { return s.Picture.MaxBytes }, int64(2 << 20)},
+		{"decimal bytes", source{file: "picture: {max_bytes: 500kB}"},
+			func(s configs.Settings) any { return s.Picture.MaxBytes }, int64(500_000)},
+		{"pixels", source{file: "picture: {max_pixels: 12_000_000}"},
+			func(s configs.Settings) any { return s.Picture.MaxPixels }, int64(12_000_000)},
+		{"megapixels", source{file: "picture: {max_pixels: 12 MP}"},
+			func(s configs.Settings) any { return s.Picture.MaxPixels }, int64(12_000_000)},
+		{"bool by env", source{env: []string{"HARVEST_REDIS_AUTOPIPELINE=false"}},
+			func(s configs.Settings) any { return s.Redis.Autopipeline }, false},
+		{"password of digits stays as written", source{file: "redis: {password: 0123}"},
+			func(s configs.Settings) any { return s.Redis.Password }, "0123"},
+		{"anchor", source{file: "redis: {sentinel: {master: &m main, addrs: [a:1], username: *m}}"},
+			func(s configs.Settings) any { return s.Redis.Sentinel.Username }, "main"},
+		{"pictures by default", source{file: "data: /srv/h"},
+			func(s configs.Settings) any { return s.PicturesFolder() }, filepath.Join("/srv/h", "pictures")},
+		{"pictures by path", source{file: "storage: {url: ./p}"},
+			func(s configs.Settings) any { return s.PicturesFolder() }, "./p"},
+		{"pictures by URL", source{file: "storage: {url: 'file:///srv/my%20pictures'}"},
+			func(s configs.Settings) any { return s.PicturesFolder() }, filepath.FromSlash("/srv/my pictures")},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			if diff := cmp.Diff(tt.want, tt.got(mustLoad(t, tt.source).Settings)); diff != "" {
+				t.Errorf("-want +got:\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestProblems(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name string
+		source
+		want []string
+	}{
+		{"unknown key", source{file: "data: x\nworker:\n  concurency: 5\n"},
+			[]string{"harvest.yaml:3: unknown key worker.concurency: did you mean worker.concurrency?"}},
+		{"key in the wrong section", source{file: "max_pixels: 5\n"},
+			[]string{"harvest.yaml:1: unknown key max_pixels: did you mean picture.max_pixels?"}},
+		{"unknown section", source{file: "workers:\n  concurrency: 5\n  x: 1\n"},
+			[]string{"harvest.yaml:1: unknown key workers: did you mean worker?"}},
+		{"nothing near", source{file: "zzzzzzzzzzzz: 5\n"},
+			[]string{"harvest.yaml:1: unknown key zzzzzzzzzzzz: harvest config show lists all"}},
+		{"dotted key", source{file: "redis.url: redis://r\n"},
+			[]string{"harvest.yaml:1: redis.url: write url: below redis:"}},
+		{"doubled key", source{file: "data: a\nlog:\n  level: info\ndata: b\n"},
+			[]string{"harvest.yaml:4: data stands on line 1 already"}},
+		{"section is a text", source{file: "redis: hunter2\n"},
+			[]string{"harvest.yaml:1: redis: give keys and values, as in harvest config show"}},
+		{"file is a list", source{file: "- a\n"},
+			[]string{"harvest.yaml:1: the file: give keys and values, as in harvest config show"}},
+		{"syntax", source{file: "data: x\nlog:\n\tlevel: info\n"},
+			[]string{"harvest.yaml:3: not YAML: found character that cannot start any token"}},
+		{"second document", source{file: "data: x\n---\ndata: y\n"},
+			[]string{"harvest.yaml:2: a second document begins here: keep one"}},
+		{"wrong types", source{file: "worker:\n  concurrency: many\n  retry_delay: 30\nredis:\n  autopipeline: maybe\npicture:\n  max_bytes: 32 Mib\n  ports: [http]\n  max_pixels: 50MiB\n  allow: {a: b}\n  timeout: [1s]\n"},
+			[]string{
+				`harvest.yaml:2: worker.concurrency is "many": give a whole number`,
+				`harvest.yaml:3: worker.retry_delay is "30": give a duration with its unit, such as 500ms, 30s or 1h30m`,
+				`harvest.yaml:5: redis.autopipeline is "maybe": give true or false`,
+				`harvest.yaml:7: picture.max_bytes is "32 Mib": give a number of bytes, or one with kB, MB, GB, KiB, MiB or GiB`,
+				`harvest.yaml:8: picture.ports: "http" is none: give whole numbers`,
+				`harvest.yaml:9: picture.max_pixels is "50MiB": give a number, or one of megapixels such as 50MP`,
+				`harvest.yaml:10: picture.allow: give a list, not a section`,
+				`harvest.yaml:11: picture.timeout: give one value, not a list or section`,
+			}},
+		{"all sources and packages at once", source{
+			file:  "worker:\n  max_attempts: 0\npicture:\n  min_bytes: 50\n  allow: [nonsense]\nlog: {level: loud}\n",
+			env:   []string{"HARVEST_PICTURE_MAX_BYTES=10", "HARVEST_QUEUE_SHARDS=x", "HARVEST_PICTURE_TIMEOUT=0s"},
+			flags: map[string]string{"redis.url": "http://redis"},
+		}, []string{
+			`HARVEST_QUEUE_SHARDS: queue.shards is "x": give a whole number`,
+			`flag --redis-url: redis.url: must begin with redis://, rediss:// or unix://`,
+			`harvest.yaml:2: worker.max_attempts is 0: give 1 to 1000`,
+			`harvest.yaml:4, HARVEST_PICTURE_MAX_BYTES: picture.min_bytes 50 is above picture.max_bytes 10; no picture could pass`,
+			`harvest.yaml:5: picture.allow: "nonsense": want host:port or a network such as 10.20.0.0/16`,
+			`HARVEST_PICTURE_TIMEOUT: picture.timeout: 0s: want more than 0`,
+			`harvest.yaml:6: log.level is "loud": give debug, info, warn or error`,
+		}},
+		{"several servers", source{file: "redis:\n  url: redis://r\n  cluster:\n    addrs: [\"a:1\"]\n"},
+			[]string{"harvest.yaml:2, harvest.yaml:4: redis.url, redis.sentinel and redis.cluster exclude each other; set one"}},
+		{"other stores", source{file: "storage: {url: 's3://key:hunter2@bucket'}\n"},
+			[]string{"harvest.yaml:1: storage.url: pictures can be kept in a folder only: give its path, or file:///path"}},
+		{"base URL", source{file: "providers:\n  base_urls: {people: 'demo:8000'}\n"},
+			[]string{"harvest.yaml:2: providers.base_urls: people: give http://host:port or https://host, without user, password and query"}},
+		{"secret and its file", source{file: "redis:\n  url: redis://r\n  url_file: /run/secrets/url\n"},
+			[]string{"harvest.yaml:3: redis.url and redis.url_file exclude each other: set one"}},
+		{"definitions are no list", source{file: "providers:\n  definitions: {name: x}\n"},
+			[]string{"harvest.yaml:2: providers.definitions: give a list of definitions, each beginning with - name:"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			if diff := cmp.Diff(tt.want, problems(t, tt.source)); diff != "" {
+				t.Errorf("-want +got:\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestNamedFileMustBeReadable(t *testing.T) {
+	t.Parallel()
+	missing := filepath.Join(t.TempDir(), "missing.yaml")
+	folder := t.TempDir()
+	for _, tt := range []struct{ name, file, want string }{
+		{"missing", missing, missing + ": no such file or directory"},
+		{"folder", folder, folder + ": is a folder: name the file"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			_, err := configs.Load(configs.Options{File: tt.file, Environ: []string{}})
+			var all *configs.Error
+			if !errors.As(err, &all) || err.Error() != tt.want {
+				t.Errorf("got %v, want a *configs.Error %q", err, tt.want)
+			}
+		})
+	}
+}
+
+func TestUnknownVariables(t *testing.T) {
+	t.Parallel()
+	l := mustLoad(t, source{env: []string{
+		"HARVEST_REDIS_ULR=redis://u:hunter2@r", "HARVEST_TEST_REDIS=x", "HARVESTER=x", "HARVEST_ZZZZZZZZZZZ=1",
+		"HARVEST_PROVIDERS_DEFINITIONS=[]",
+	}})
+	want := []string{
+		"HARVEST_PROVIDERS_DEFINITIONS is no setting: definitions can stand in a file only",
+		"HARVEST_REDIS_ULR is no setting: did you mean HARVEST_REDIS_URL?",
+		"HARVEST_ZZZZZZZZZZZ is no setting",
+	}
+	if diff := cmp.Diff(want, l.Warnings); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+}
+
+func TestSecretFiles(t *testing.T) {
+	t.Parallel()
+	url := write(t, "url", "redis://u:hunter2@r:6379\n")
+	sentinel := write(t, "sentinel", "hunter2\r\n")
+	file := "redis:\n  url: redis://lower\n  password_file: /run/lower\n"
+
+	l := mustLoad(t, source{file: file, env: []string{"HARVEST_REDIS_URL_FILE=" + url, "HARVEST_REDIS_PASSWORD_FILE=", "HARVEST_REDIS_USERNAME="},
+		flags: map[string]string{"redis.password_file": ""}})
+	if got, want := l.Settings.Redis.URL, "redis://u:hunter2@r:6379"; got != want {
+		t.Errorf("redis.url: got %q, want %q", got, want)
+	}
+
+	l = mustLoad(t, source{file: file, env: []string{"HARVEST_REDIS_PASSWORD=hunter2"}})
+	if got := l.Settings.Redis; got.Password != "hunter2" || got.PasswordFile != "" {
+		t.Errorf("got password %q and file %q, want the variable's alone", got.Password, got.PasswordFile)
+	}
+
+	l = mustLoad(t, source{file: "redis: {sentinel: {master: m, addrs: [a:1], password_file: " + sentinel + "}}"})
+	if got := l.Settings.Redis.Sentinel.Password; got != "hunter2" {
+		t.Errorf("redis.sentinel.password: got %q, want hunter2", got)
+	}
+
+	empty := write(t, "empty", "\n")
+	want := []string{"HARVEST_REDIS_URL_FILE: redis.url_file: " + empty + " is empty"}
+	if diff := cmp.Diff(want, problems(t, source{env: []string{"HARVEST_REDIS_URL_FILE=" + empty}})); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+
+	missing := filepath.Join(t.TempDir(), "none")
+	want = []string{"HARVEST_REDIS_URL_FILE: redis.url_file: " + missing + ": no such file or directory"}
+	if diff := cmp.Diff(want, problems(t, source{env: []string{"HARVEST_REDIS_URL_FILE=" + missing}})); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+}
+
+// TestSecretsAreNowhere plants a secret in every place, right and wrong, and
+// looks for it in all that is shown.
+func TestSecretsAreNowhere(t *testing.T) {
+	t.Parallel()
+	const secret = "hunter2"
+	for name, s := range map[string]source{
+		"password":               {file: "redis: {password: hunter2}"},
+		"password by env":        {env: []string{"HARVEST_REDIS_PASSWORD=hunter2"}},
+		"password by flag":       {flags: map[string]string{"redis.password": "hunter2"}},
+		"sentinel":               {file: "redis: {sentinel: {master: m, addrs: [a:1], password: hunter2}}"},
+		"url":                    {file: "redis: {url: 'redis://user:hunter2@r:6379/1'}"},
+		"url without user":       {file: "redis: {url: 'redis://:hunter2@r'}"},
+		"url by file":            {env: []string{"HARVEST_REDIS_URL_FILE=" + write(t, "url", "redis://:hunter2@r")}},
+		"slash in the password":  {file: "redis: {url: 'redis://:1/hunter2@r'}"},
+		"hash in the password":   {file: "redis: {url: 'redis://:1#hunter2@r'}"},
+		"query in the password":  {file: "redis: {url: 'redis://:1?hunter2@r'}"},
+		"password as user":       {file: "redis: {url: 'redis://hunter2@r'}"},
+		"no URL":                 {file: "redis: {url: 'user:hunter2@r'}"},
+		"space in the URL":       {file: "redis: {url: 'redis://user:hunter 2 hunter2@r'}"},
+		"twice":                  {file: "redis: {url: 'redis://u:hunter2@r', password: hunter2}"},
+		"proxy":                  {file: "picture: {proxy: 'http://u:hunter2@p:3128'}"},
+		"bad proxy":              {file: "picture: {proxy: 'ftp://u:hunter2@p:3128'}"},
+		"base URL":               {file: "providers: {base_urls: {people: 'http://u:hunter2@p'}}"},
+		"base URL's query":       {file: "providers: {base_urls: {people: 'http://p/?key=hunter2'}}"},
+		"base URL by env":        {env: []string{"HARVEST_PROVIDERS_BASE_URLS=http://u:hunter2@p"}},
+		"store":                  {file: "storage: {url: 's3://key:hunter2@bucket'}"},
+		"anchor":                 {file: "redis:\n  password: *hunter2\n"},
+		"tag":                    {file: "redis:\n  password: !hunter2\n"},
+		"tag with a handle":      {file: "redis:\n  password: !x!hunter2\n"},
+		"verbatim tag":           {file: "redis:\n  password: !<hunter2\n"},
+		"directive":              {file: "%hunter2 x\n---\ndata: x\n"},
+		"forgotten space":        {file: "redis: {password:hunter2}"},
+		"forgotten colon":        {file: "redis:\n  password hunter2\n"},
+		"forgotten quote":        {file: "redis:\n  password: 'hunter2\n"},
+		"escape":                 {file: "redis:\n  password: \"\\hunter2\"\n"},
+		"password is a list":     {file: "redis: {password: [hunter2]}"},
+		"password is a section":  {file: "redis: {password: {hunter2: hunter2}}"},
+		"sentinel's address":     {file: "redis: {sentinel: {master: m, addrs: ['u:hunter2@a:1']}}"},
+		"unknown variable":       {env: []string{"HARVEST_REDIS_PASSWORT=hunter2"}},
+		"block":                  {file: "redis:\n  password: |\n    hunter2\n"},
+		"password next to a bad": {file: "redis: {password: hunter2}\nlog: {level: loud}\n"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			l, err := load(t, s)
+			var shown strings.Builder
+			if err != nil {
+				fmt.Fprintf(&shown, "%v\n%+v\n", err, err)
+			} else {
+				if err := l.Show(&shown, true); err != nil {
+					t.Fatal(err)
+				}
+				fmt.Fprintln(&shown, l.Warnings)
+			}
+			if strings.Contains(shown.String(), secret) {
+				t.Errorf("the secret is shown:\n%s", shown.String())
+			}
+		})
+	}
+}
+
+func TestWarnsOfReadableSecrets(t *testing.T) {
+	t.Parallel()
+	if runtime.GOOS == "windows" {
+		t.Skip("Windows has no such mode")
+	}
+	for _, tt := range []struct {
+		name, file string
+		mode       fs.FileMode
+		want       string
+	}{
+		{"password, readable", "redis:\n  password: hunter2\n", 0o644, ":2: redis.password holds a secret and everybody may read the file: chmod 600 "},
+		{"url, readable", "redis:\n  url: redis://:hunter2@r\n", 0o644, ":2: redis.url holds a secret and everybody may read the file: chmod 600 "},
+		{"password, private", "redis:\n  password: hunter2\n", 0o600, ""},
+		{"no secret, readable", "redis:\n  url: redis://r?dial_timeout=3s\n", 0o644, ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			path := write(t, "c.yaml", tt.file)
+			if err := os.Chmod(path, tt.mode); err != nil {
+				t.Fatal(err)
+			}
+			l, err := configs.Load(configs.Options{File: path, Environ: []string{}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			var want []string
+			if tt.want != "" {
+				want = []string{path + tt.want + path}
+			}
+			if diff := cmp.Diff(want, l.Warnings); diff != "" {
+				t.Errorf("-want +got:\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestDefinitions(t *testing.T) {
+	t.Parallel()
+	const definition = `name: Corp
+      description: x
+      request:
+        url: http://photos.corp/{name}
+      attributes:
+        FullName: name
+`
+	file := "providers:\n  folder: here\n  definitions:\n    # The first one.\n    - " + definition + "    - {name: b, Oops: 1}\nlog:\n  level: debug\n"
+	got := problems(t, source{file: file})
+	for _, want := range []string{
+		`harvest.yaml providers.definitions[0]:5: name: "Corp" will not do`,
+		`harvest.yaml providers.definitions[1]:11: unknown key "Oops"`,
+	} {
+		if !slices.ContainsFunc(got, func(line string) bool { return strings.HasPrefix(line, want) }) {
+			t.Errorf("no problem begins with %q:\n%s", want, strings.Join(got, "\n"))
+		}
+	}
+
+	people, err := os.ReadFile("providers/people.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	indented := "    " + strings.ReplaceAll(string(people), "\n", "\n    ")
+	l := mustLoad(t, source{file: "providers:\n  definitions:\n  -\n" + indented + "\n"})
+	defs := l.Settings.Providers.Definitions
+	if len(defs) != 1 {
+		t.Fatalf("got %d definitions, want 1", len(defs))
+	}
+	d, err := lookup.Parse(defs[0].File, defs[0].YAML)
+	if err != nil || d.Name != "people" {
+		t.Errorf("got %v, %v, want the definition of people", d, err)
+	}
+	var shown strings.Builder
+	if err := l.Show(&shown, false); err != nil || !strings.Contains(shown.String(), "definitions:\n    - name: people\n") {
+		t.Errorf("got %v and\n%s\nwant the definition's name", err, shown.String())
+	}
+}
+
+func TestShowOrigin(t *testing.T) {
+	t.Parallel()
+	l := mustLoad(t, source{
+		file: "redis:\n  sentinel: {username: \"a: b\", password: hunter2}\npicture:\n  max_bytes: 1000000\n  allow: [\"10.0.0.0/8\", \"photos.corp:8443\"]\n" +
+			"providers:\n  base_urls: {people: http://demo:8000}\nworker:\n  retry_delay: 90m\n",
+		env:   []string{"HARVEST_REDIS_URL=redis://user:hunter2@redis:6379/2?dial_timeout=3s", "HARVEST_CONTACT=# me, @home", "HARVEST_REDIS_USERNAME="},
+		flags: map[string]string{"worker.concurrency": "100", "worker.max_retry_delay": "2h"},
+	})
+	var shown bytes.Buffer
+	if err := l.Show(&shown, true); err != nil {
+		t.Fatal(err)
+	}
+	golden(t, "show-origin.yaml", strings.ReplaceAll(shown.String(), filepath.Dir(l.File), "DIR"))
+
+	// What is shown can be read again, with the secrets put back.
+	file := strings.ReplaceAll(shown.String(), "[redacted]", "x")
+	if again := mustLoad(t, source{file: file}); again.Settings.Picture.MaxBytes != 1_000_000 {
+		t.Errorf("read again: got picture.max_bytes %d, want 1000000", again.Settings.Picture.MaxBytes)
+	}
+}
+
+func TestInit(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "new", "harvest", "config.yaml")
+	if err := configs.Init(path); err != nil {
+		t.Fatal(err)
+	}
+	got, err := os.ReadFile(path)
+	if err != nil || !bytes.Equal(got, configs.Default()) {
+		t.Errorf("got %d bytes and %v, want the reference", len(got), err)
+	}
+	l, err := configs.Load(configs.Options{File: path, Environ: []string{}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(mustLoad(t, source{}).Settings, l.Settings); diff != "" {
+		t.Errorf("settings of the written file (-want +got):\n%s", diff)
+	}
+
+	if err := os.WriteFile(path, []byte("mine"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := configs.Init(path); !errors.Is(err, fs.ErrExist) {
+		t.Errorf("over a file: got %v, want fs.ErrExist", err)
+	}
+	if got, _ := os.ReadFile(path); string(got) != "mine" {
+		t.Errorf("the file was replaced by %q", got)
+	}
+}
+
+func golden(t *testing.T, name, got string) {
+	t.Helper()
+	path := filepath.Join("testdata", name)
+	if *update {
+		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), got); diff != "" {
+		t.Errorf("%s (-want +got), rewrite it with -update:\n%s", path, diff)
+	}
+}
