@@ -60,6 +60,9 @@ func Open(ctx context.Context, s configs.Settings, mode Mode, log *slog.Logger) 
 		a.Place = "Redis at " + rc.Addr()
 	default:
 		e, err := embedded.Open(ctx, s.Data, embedded.Options{Logger: log, Create: mode == Own})
+		if errors.Is(err, embedded.ErrNoData) {
+			return nil, fmt.Errorf("%w; for the Redis of your workers give --redis URL or set HARVEST_REDIS_URL", err)
+		}
 		if err != nil {
 			return nil, err
 		}

@@ -21,6 +21,7 @@ import (
 	"github.com/picharvest/picharvest/internal/lookup"
 	"github.com/picharvest/picharvest/internal/names"
 	"github.com/picharvest/picharvest/internal/results"
+	"github.com/picharvest/picharvest/worker"
 )
 
 // runPoll is how often `run` looks at its queues and its batch: there are few
@@ -32,6 +33,7 @@ type runFlags struct {
 	progress    string
 	failOn      string
 	quiet       bool
+	lines       lineFlags
 }
 
 func runCommand(env *Env) *cobra.Command {
@@ -57,6 +59,7 @@ file; see examples/names.txt.`,
 	f.StringVar(&fl.progress, "progress", progressAuto, "`form` of progress: auto, bar, plain, json or none")
 	f.StringVar(&fl.failOn, "fail-on", "failed", "exit 1 on `what`: failed, not_found, no_picture, none or N%")
 	f.BoolVarP(&fl.quiet, "quiet", "q", false, "no progress, no list of files")
+	fl.lines.add(c)
 	providerFlags(env, c)
 	workerFlags(env, c)
 	complete(c, "progress", progressWords)
@@ -80,7 +83,7 @@ func workerFlags(env *Env, c *cobra.Command) {
 	env.setting(f, "worker.max_attempts", "max-attempts", "", "`number` of tries before a name fails (default 5)")
 }
 
-func run(c *cobra.Command, env *Env, fl runFlags) error {
+func run(c *cobra.Command, env *Env, fl runFlags) (err error) {
 	began := time.Now()
 	ctx := c.Context()
 	fails, err := parseFailOn(fl.failOn)
@@ -109,6 +112,10 @@ func run(c *cobra.Command, env *Env, fl runFlags) error {
 		if err := checkProvider(s, catalogue, s.Provider); err != nil {
 			return err
 		}
+	}
+	bad, closeRejects, err := fl.lines.open(env, in)
+	if err != nil {
+		return err
 	}
 	a, err := app.Open(ctx, s, app.Own, env.logger(s, slog.LevelWarn))
 	if err != nil {
@@ -142,10 +149,13 @@ func run(c *cobra.Command, env *Env, fl runFlags) error {
 		return err
 	}
 
-	report, b, counts, err := harvest(ctx, env, a, w, in, p)
+	b, counts, err := harvest(ctx, a, w, in, bad, p)
 	p.done()
-	if report.Bad > 0 {
-		fmt.Fprintf(env.Err, "%s of %s are no names and were left out\n", lineCount(report.Bad), in.path)
+	if bad.shown > 0 {
+		fmt.Fprintf(env.Err, "%s: %s no names and were left out\n", in.path, areLines(bad.shown))
+	}
+	if rerr := closeRejects(); rerr != nil {
+		fmt.Fprintf(env.Err, "--rejects: %v\n", rerr)
 	}
 	// The last words are said though the command was interrupted.
 	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
@@ -169,11 +179,8 @@ func run(c *cobra.Command, env *Env, fl runFlags) error {
 }
 
 // harvest enqueues the names and works until the batch is finished.
-func harvest(ctx context.Context, env *Env, a *app.App, w interface {
-	Run(context.Context, ...string) error
-}, in *namesFile, p progress) (enqueuer.Report, results.Batch, results.Counts, error) {
+func harvest(ctx context.Context, a *app.App, w *worker.Worker, in *namesFile, bad *badLines, p progress) (results.Batch, results.Counts, error) {
 	var (
-		report   enqueuer.Report
 		batch    results.Batch
 		counts   results.Counts
 		enqueued atomic.Bool
@@ -183,9 +190,7 @@ func harvest(ctx context.Context, env *Env, a *app.App, w interface {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return w.Run(working, a.Settings.Provider) })
 	g.Go(func() error {
-		bad := badLines{w: env.Err}
-		var err error
-		report, err = a.Enqueuer().Enqueue(ctx, enqueuer.Job{
+		_, err := a.Enqueuer().Enqueue(ctx, enqueuer.Job{
 			Batch: in.batch, Provider: a.Settings.Provider, Label: in.path, Names: in.file, Bad: bad.show,
 		})
 		enqueued.Store(true)
@@ -210,7 +215,7 @@ func harvest(ctx context.Context, env *Env, a *app.App, w interface {
 		}
 	})
 	err := g.Wait()
-	return report, batch, counts, err
+	return batch, counts, err
 }
 
 // chooseProvider fixes the provider: the one that was asked for, or that of
@@ -322,13 +327,6 @@ func (t *tally) words(began time.Time, store, batch string) string {
 	}
 	return fmt.Sprintf(" (%s; %s %s, %s, in %s)", span(time.Since(began)), count(int64(t.pictures)), word,
 		size(t.bytes), filepath.Clean(app.PicturePath(store, batch)))
-}
-
-func lineCount(n int64) string {
-	if n == 1 {
-		return "1 line"
-	}
-	return count(n) + " lines"
 }
 
 // closeApp closes a and keeps the first error.
