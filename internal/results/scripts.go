@@ -385,7 +385,7 @@ return {m[1], m[2], m[3], m[4], redis.call('HGET', KEYS[2], ARGV[1]) or '',
 	// lookupScript moves a name out of queued, once.
 	//
 	//	KEYS  meta, records, tries, crashes, state:queued, state:TO, reasons, hosts
-	//	ARGV  name, generation, epoch, TO, left, line for the record, reason, host
+	//	ARGV  name, generation, epoch, TO, left, line for the record, reason, host, tries to add
 	//	reply "ok": the record says so | the state that the name has | "stale" | "gone"
 	lookupScript = redis.NewScript(prelude + `
 if not live(KEYS[1], ARGV[3]) then return 'gone' end
@@ -408,7 +408,7 @@ redis.call('HDEL', KEYS[4], f)
 local to, rank = ARGV[4], '-'
 if to == 'failed' then
 	rank = '0'
-	failed = failed + 1
+	failed = failed + ARGV[9]
 	index(KEYS[7], KEYS[8], ARGV[7], ARGV[8], line, ARGV[1])
 end
 redis.call('HSET', KEYS[2], ARGV[1], table.concat({'1', gen, to, line, lane, ARGV[5], '0',
@@ -422,7 +422,7 @@ return 'ok'
 	// moves the name out of found.
 	//
 	//	KEYS  meta, records, tries, crashes, state:found, state:done, state:partial, state:failed, reasons, hosts
-	//	ARGV  name, generation, epoch, rank, line for the record, reason, host ("-" when it is stored)
+	//	ARGV  name, generation, epoch, rank, line for the record, reason, host ("-" when it is stored), tries to add
 	//	reply "ok" | the state that the name has | "stale" | "gone"
 	pictureScript = redis.NewScript(prelude + `
 if not live(KEYS[1], ARGV[3]) then return 'gone' end
@@ -446,7 +446,7 @@ left = left - 1
 if ARGV[6] == '-' then
 	stored = stored + 1
 else
-	failed = failed + 1
+	failed = failed + ARGV[8]
 	if worst == '-' or tonumber(rank) < tonumber(worst) then
 		worst, reason, host = rank, ARGV[6], ARGV[7]
 	end
