@@ -85,7 +85,10 @@ go_image() {
   cp -L "$folder$(command -v sh)" "$folder/bin/sh"
   cp -R "$root"/{bin,pkg,src,go.env,VERSION} "$folder/usr/local/go"
   go mod download -json >"$work/modules" || fail "the modules cannot be downloaded"
-  sed -nE 's/^\t"(Info|GoMod|Zip)": "(.*)",?$/\2/p' "$work/modules" | while read -r file; do
+  {
+    find "$cache" -name '*.mod' # those of modules that are not built are read too
+    sed -nE 's/^\t"(Info|Zip)": "(.*)",?$/\2/p' "$work/modules"
+  } | while read -r file; do
     mkdir -p "$folder/go/proxy$(dirname "${file#"$cache"}")"
     cp "$file" "$folder/go/proxy${file#"$cache"}"
   done
@@ -105,6 +108,8 @@ redis_image() {
 remove_image() {
   local id child
   id=$(docker image inspect --format '{{.Id}}' "$1") || return 0
+  # A build that failed leaves its last container.
+  for child in $(docker ps --all --quiet --filter "ancestor=$id"); do docker rm --force "$child" >>"$work/rmi"; done
   for child in $(docker images --all --quiet --no-trunc --filter "since=$1"); do
     if docker history --quiet --no-trunc "$child" 2>&1 | grep -qF "$id"; then
       docker rmi --force "$child" >>"$work/rmi" 2>&1 || true # gone with another one
@@ -153,6 +158,12 @@ make_names() {
 # harvest ARGS...: a command beside the workers. It must not read the script.
 harvest() { within 120 "${compose[@]}" run --rm -T harvest "$@" </dev/null 2>"$work/stderr" || { cat "$work/stderr" >&2; return 1; }; }
 
+# enqueue BATCH <NAMES: as docs/compose.md has it.
+enqueue() {
+  within 120 "${compose[@]}" run --rm -T enqueue --file - --batch "$1" 2>"$work/enqueue" ||
+    { cat "$work/enqueue" >&2; fail "enqueue"; }
+}
+
 # number KEY <JSON: the number of a key that stands there once.
 number() { grep -o "\"$1\":[0-9]*" | cut -d: -f2; }
 
@@ -190,15 +201,16 @@ check_redis() {
 harvest_names() {
   make_names >"$work/names.txt"
   check "names" "$(sort -u "$work/names.txt" | wc -l)" "$names"
-  # As in docs/compose.md.
-  "${compose[@]}" run --rm -T enqueue --file - --batch "$batch" <"$work/names.txt" 2>"$work/enqueue" ||
-    { cat "$work/enqueue" >&2; fail "enqueue"; }
+  enqueue "$batch" <"$work/names.txt"
   grep -q "$names new" "$work/enqueue" || fail "enqueue says $(cat "$work/enqueue")"
-  grep -q "3 workers are alive" "$work/enqueue" || fail "enqueue says $(cat "$work/enqueue")"
-
   harvest status "$batch" --watch --json | tail -n 1 >"$work/status"
   grep -q '"finished":true' "$work/status" || fail "status says $(cat "$work/status")"
   check "names done" "$(number done <"$work/status")" "$names"
+
+  enqueue "$batch" <"$work/names.txt"
+  grep -q "0 new, $names already done" "$work/enqueue" || fail "enqueue says $(cat "$work/enqueue")"
+  grep -q "3 workers are alive" "$work/enqueue" || fail "enqueue says $(cat "$work/enqueue")"
+  say "ok: the same names again"
 }
 
 check_pictures() {
@@ -207,17 +219,16 @@ check_pictures() {
   check "owners in the volume" "$(awk '{ print $2 }' "$work/files" | sort -u)" "$uid/$uid"
 }
 
-# check_guard has the demo point to pictures at the address of Redis.
+# check_guard has the demo point to pictures on another private host.
 check_guard() {
   cat >"$work/elsewhere.yml" <<'YAML'
 services:
   demo:
-    command: [demo-server, --listen, "0.0.0.0:8000", --public-url, "http://redis:6379"]
+    command: [demo-server, --listen, "0.0.0.0:8000", --public-url, "http://redis"]
 YAML
   "${compose[@]}" --file "$work/elsewhere.yml" --profile demo up -d --no-deps demo >"$work/up" 2>&1 ||
     { cat "$work/up" >&2; fail "up of the changed demo"; }
-  echo "Brus Lee" | "${compose[@]}" run --rm -T enqueue --file - --batch elsewhere 2>"$work/enqueue" ||
-    { cat "$work/enqueue" >&2; fail "enqueue"; }
+  echo "Brus Lee" | enqueue elsewhere
   harvest status elsewhere --watch --json | tail -n 1 >"$work/status"
   grep -q '"refused_address":1' "$work/status" || fail "a picture at a private address: $(cat "$work/status")"
   say "ok: a picture at another private address is refused"
