@@ -120,7 +120,9 @@ remove_image() {
 
 clean_up() {
   local code=$?
+  set +e
   trap - EXIT
+  trap '' INT TERM
   if [[ -n ${compose+set} && -n $image ]]; then
     if ((code != 0)); then
       "${compose[@]}" --profile demo --profile tools logs --tail 30 >&2 || true
@@ -219,29 +221,53 @@ check_pictures() {
   check "owners in the volume" "$(awk '{ print $2 }' "$work/files" | sort -u)" "$uid/$uid"
 }
 
-# check_guard has the demo point to pictures on another private host.
+# demo ARG...: starts the demo anew with other arguments.
+demo() {
+  {
+    printf 'services:\n  demo:\n    command: [demo-server, --listen, "0.0.0.0:8000"'
+    printf ', "%s"' "$@"
+    printf ']\n'
+  } >"$work/demo.yml"
+  "${compose[@]}" --file "$work/demo.yml" --profile demo up -d --no-deps demo >"$work/up" 2>&1 ||
+    { cat "$work/up" >&2; fail "up of another demo"; }
+}
+
 check_guard() {
-  cat >"$work/elsewhere.yml" <<'YAML'
-services:
-  demo:
-    command: [demo-server, --listen, "0.0.0.0:8000", --public-url, "http://redis"]
-YAML
-  "${compose[@]}" --file "$work/elsewhere.yml" --profile demo up -d --no-deps demo >"$work/up" 2>&1 ||
-    { cat "$work/up" >&2; fail "up of the changed demo"; }
+  demo --public-url http://redis
   echo "Brus Lee" | enqueue elsewhere
   harvest status elsewhere --watch --json | tail -n 1 >"$work/status"
   grep -q '"refused_address":1' "$work/status" || fail "a picture at a private address: $(cat "$work/status")"
   say "ok: a picture at another private address is refused"
 }
 
-check_stop() {
+# check_drain stops the workers in the middle of a batch.
+check_drain() {
+  demo --public-url http://demo:8000 --people 1000 --latency 2s
+  enqueue slow <"$work/names.txt"
+  until harvest status slow --json >"$work/status" && (($(number done <"$work/status") > 0)); do :; done
+  "${compose[@]}" stop worker >"$work/stop" 2>&1 || { cat "$work/stop" >&2; fail "stop"; }
   local id
-  "${compose[@]}" --profile demo stop >"$work/stop" 2>&1 || { cat "$work/stop" >&2; fail "stop"; }
   for id in "${workers[@]}"; do
     check "exit code of worker ${id:0:12}" "$(docker inspect --format '{{.State.ExitCode}}' "$id")" 0
-    docker logs "$id" 2>&1 | grep -q "worker stopped" || fail "worker ${id:0:12} did not drain"
+    docker logs "$id" 2>&1 | grep -q "worker stopped" || fail "worker ${id:0:12} did not end in order"
   done
-  check "exit code of Redis" "$(docker inspect --format '{{.State.ExitCode}}' "$redis")" 0
+  harvest status slow --json >"$work/status"
+  check "a batch that was stopped" "$(grep -o '"finished":[a-z]*' "$work/status")" '"finished":false'
+  check "its failures" "$(number failed <"$work/status")" 0
+}
+
+check_resume() {
+  "${compose[@]}" up -d --scale worker=3 >"$work/up" 2>&1 || { cat "$work/up" >&2; fail "up after stop"; }
+  harvest status slow --watch --json | tail -n 1 >"$work/status"
+  check "names done after a new start" "$(number done <"$work/status")" "$names"
+}
+
+check_stop() {
+  "${compose[@]}" --profile demo stop >"$work/stop" 2>&1 || { cat "$work/stop" >&2; fail "stop"; }
+  local id
+  for id in "${workers[@]}" "$redis"; do
+    check "exit code of ${id:0:12}" "$(docker inspect --format '{{.State.ExitCode}}' "$id")" 0
+  done
 }
 
 trap clean_up EXIT
@@ -261,5 +287,7 @@ check_redis
 harvest_names
 check_pictures
 check_guard
+check_drain
+check_resume
 check_stop
 say "all well"
