@@ -72,6 +72,12 @@ func enqueue(c *cobra.Command, env *Env, fl enqueueFlags) (err error) {
 	if err != nil {
 		return err
 	}
+	if fl.quiet {
+		fl.progress = progressNone
+	}
+	if err := checkProgress(fl.progress); err != nil {
+		return err
+	}
 	in, err := openNames(env, fl.file, fl.batch)
 	if err != nil {
 		return err
@@ -142,13 +148,7 @@ func enqueue(c *cobra.Command, env *Env, fl enqueueFlags) (err error) {
 }
 
 func enqueueWait(ctx context.Context, env *Env, a *app.App, batch string, fl enqueueFlags, fails failOn) error {
-	if fl.quiet {
-		fl.progress = progressNone
-	}
-	p, err := newProgress(env, fl.progress)
-	if err != nil {
-		return err
-	}
+	p := newProgress(env, fl.progress)
 	b, counts, err := wait(ctx, a, batch, p, waitPoll)
 	p.done()
 	if ctx.Err() != nil && isCancelled(err) {

@@ -28,24 +28,24 @@ type Env struct {
 
 	configFile string
 	// settings maps flags to the settings that they set.
-	settings map[string]string
+	settings map[*pflag.Flag]string
 }
 
 func newEnv(std Streams) *Env {
-	return &Env{In: std.In, Out: std.Out, Err: &screen{w: std.Err}, settings: make(map[string]string)}
+	return &Env{In: std.In, Out: std.Out, Err: &screen{w: std.Err}, settings: make(map[*pflag.Flag]string)}
 }
 
 // setting adds a flag for a setting. Its default is the setting's own.
 func (e *Env) setting(f *pflag.FlagSet, key, flag, short, help string) {
 	f.StringP(flag, short, "", help)
-	e.settings[flag] = key
+	e.settings[f.Lookup(flag)] = key
 }
 
 // loaded reads the settings of all sources for command c.
 func (e *Env) loaded(c *cobra.Command) (*configs.Loaded, error) {
 	flags := make(map[string]*pflag.Flag)
 	c.Flags().Visit(func(f *pflag.Flag) {
-		if key, ok := e.settings[f.Name]; ok {
+		if key, ok := e.settings[f]; ok {
 			flags[key] = f
 		}
 	})

@@ -18,6 +18,7 @@ import (
 	"github.com/picharvest/picharvest/enqueuer"
 	"github.com/picharvest/picharvest/internal/app"
 	"github.com/picharvest/picharvest/internal/demo"
+	"github.com/picharvest/picharvest/internal/embedded"
 	"github.com/picharvest/picharvest/internal/lookup"
 	"github.com/picharvest/picharvest/internal/names"
 	"github.com/picharvest/picharvest/internal/results"
@@ -93,6 +94,9 @@ func run(c *cobra.Command, env *Env, fl runFlags) (err error) {
 	if fl.quiet {
 		fl.progress = progressNone
 	}
+	if err := checkProgress(fl.progress); err != nil {
+		return err
+	}
 	in, err := openNames(env, fl.file, fl.batch)
 	if err != nil {
 		return err
@@ -117,21 +121,18 @@ func run(c *cobra.Command, env *Env, fl runFlags) (err error) {
 	if err != nil {
 		return err
 	}
-	a, err := app.Open(ctx, s, app.Own, env.logger(s, slog.LevelWarn))
+	a, err := openForRun(ctx, env, s, catalogue, in)
 	if err != nil {
 		return err
 	}
 	defer closeApp(a, &err)
-	stopDemo, err := chooseProvider(ctx, env, a, catalogue, in)
+	stopDemo, err := serveDemo(ctx, a)
 	if err != nil {
 		return err
 	}
 	defer stopDemo()
 
-	p, err := newProgress(env, fl.progress)
-	if err != nil {
-		return err
-	}
+	p := newProgress(env, fl.progress)
 	var sum tally
 	w, closeStore, err := a.Worker(ctx, catalogue, a.Settings.Provider, func(batch string, r results.Record) {
 		if batch == in.batch {
@@ -218,36 +219,55 @@ func harvest(ctx context.Context, a *app.App, w *worker.Worker, in *namesFile, b
 	return batch, counts, err
 }
 
-// chooseProvider fixes the provider: the one that was asked for, or that of
-// the batch, or the demo, which it starts. The returned function stops it.
-func chooseProvider(ctx context.Context, env *Env, a *app.App, c *lookup.Catalogue, in *namesFile) (func(), error) {
-	none := func() {}
-	b, err := a.DB.Batch(ctx, in.batch)
-	if ignoreNoBatch(err) != nil {
-		return none, err
-	}
-	example := fmt.Sprintf("harvest run --file %s", quoteArg(in.path))
-	switch {
-	case a.Settings.Provider != "":
-		if b.Provider != "" && b.Provider != a.Settings.Provider {
-			return none, &results.ProviderError{Batch: in.batch, Has: b.Provider, Wanted: a.Settings.Provider}
+// openForRun connects, and fixes the provider: the one that was asked for, or
+// that of the batch, or the demo. Where there can be none it makes no data
+// folder.
+func openForRun(ctx context.Context, env *Env, s configs.Settings, c *lookup.Catalogue, in *namesFile) (*app.App, error) {
+	mode := app.Own
+	var none error
+	if s.Provider == "" {
+		why, err := whyNoDemo(env, in)
+		if err != nil {
+			return nil, err
 		}
+		if why != "" {
+			// Only a batch that is there can tell the provider.
+			mode = app.Read
+			none = noProvider(why, c, "harvest run --file "+quoteArg(in.path))
+		}
+	}
+	a, err := app.Open(ctx, s, mode, env.logger(s, slog.LevelWarn))
+	if errors.Is(err, embedded.ErrNoData) {
+		return nil, none
+	}
+	if err != nil {
+		return nil, err
+	}
+	b, err := a.DB.Batch(ctx, in.batch)
+	switch {
+	case ignoreNoBatch(err) != nil:
+	case b.Provider != "" && s.Provider != "" && b.Provider != s.Provider:
+		err = &results.ProviderError{Batch: in.batch, Has: b.Provider, Wanted: s.Provider}
 	case b.Provider != "":
 		a.Settings.Provider = b.Provider
-	case in.path == names.Stdin:
-		return none, noProvider("names from standard input need a provider", c, example)
-	default:
-		stranger, err := unknownToDemo(env, in)
-		if err != nil {
-			return none, err
-		}
-		if stranger != "" {
-			return none, noProvider(fmt.Sprintf("the demo does not know %q", stranger), c, example)
-		}
+		return a, nil
+	case s.Provider == "" && none != nil:
+		err = none
+	case s.Provider == "":
 		a.Settings.Provider = demoProvider
+		return a, nil
+	default:
+		return a, nil
 	}
+	closeApp(a, &err)
+	return nil, err
+}
+
+// serveDemo starts the demo if it is the provider and the settings name no
+// other server for it. The returned function stops it.
+func serveDemo(ctx context.Context, a *app.App) (func(), error) {
 	if _, own := a.Settings.Providers.BaseURLs[demoProvider]; a.Settings.Provider != demoProvider || own {
-		return none, nil
+		return func() {}, nil
 	}
 	return startDemo(ctx, a)
 }
@@ -267,9 +287,12 @@ func checkProvider(s configs.Settings, c *lookup.Catalogue, name string) error {
 	return nil
 }
 
-// unknownToDemo returns the first name of the file that the demo does not
-// know.
-func unknownToDemo(env *Env, in *namesFile) (string, error) {
+// whyNoDemo says why the demo cannot answer for the names file, "" where it
+// knows every name.
+func whyNoDemo(env *Env, in *namesFile) (string, error) {
+	if in.path == names.Stdin {
+		return "names from standard input need a provider", nil
+	}
 	d, err := demo.New(demo.Config{})
 	if err != nil {
 		return "", err
@@ -292,7 +315,7 @@ func unknownToDemo(env *Env, in *namesFile) (string, error) {
 			return "", err
 		}
 		if !d.Knows(line.Name) {
-			return line.Name, nil
+			return fmt.Sprintf("the demo does not know %q", line.Name), nil
 		}
 	}
 }
