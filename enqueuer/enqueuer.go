@@ -118,7 +118,7 @@ func (e *Enqueuer) Enqueue(ctx context.Context, job Job) (Report, error) {
 	if cerr := batch.Close(end, err == nil); err == nil {
 		err = cerr
 	}
-	if errors.Is(err, results.ErrNoBatch) {
+	if errors.Is(err, results.ErrNoBatch) || errors.Is(err, results.ErrCancelled) {
 		err = ErrStopped
 	}
 	return t.report(), err
@@ -197,6 +197,10 @@ func read(ctx context.Context, job Job, shards int, out chan<- chunk, t *tally) 
 	}
 	open := make([][]results.Line, shards)
 	for {
+		// A slow or a hopeless source may not fill a chunk for long.
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
 		line, err := job.Names.Next()
 		if bad, ok := errors.AsType[*names.BadLine](err); ok {
 			t.bad()
@@ -296,6 +300,10 @@ func (e *Enqueuer) enqueue(ctx context.Context, task *asynq.Task) (bool, error) 
 	// very command whose reply was lost.
 	if errors.Is(err, asynq.ErrTaskIDConflict) {
 		return false, nil
+	}
+	if err != nil && ctx.Err() != nil {
+		// asynq keeps the words of an error and not the error.
+		return false, ctx.Err()
 	}
 	if err != nil {
 		return false, fmt.Errorf("enqueue: %w", err)

@@ -45,7 +45,7 @@ func TestAStoreThatIsAwayBurnsNoName(t *testing.T) {
 			r.enqueue("names", "people", names...)
 			r.hurry()
 			r.start()
-			r.until("many refusals", func() bool { return store.refused.Load() > 60 })
+			r.until("many refusals", func() bool { return store.refused.Load() > 30 })
 			if c := r.counts("names"); c[results.Found] != 30 {
 				t.Errorf("counts are %v while the store is away, want 30 found", c)
 			}
@@ -577,19 +577,19 @@ func TestLogLinesAreBounded(t *testing.T) {
 		return lookup.Answer{Verdict: lookup.NotFound}, nil
 	})
 	var names []string
-	for i := range 100 {
+	for i := range 30 {
 		names = append(names, fmt.Sprint("f", i), fmt.Sprint("t", i), fmt.Sprint("n", i))
 	}
 	r.enqueue("names", "people", names...)
 	r.hurry()
 	stop := r.start("people")
-	want := results.Counts{results.Failed: 200, results.NotFound: 100}
+	want := results.Counts{results.Failed: 60, results.NotFound: 30}
 	if diff := cmp.Diff(want, r.finished("names")); diff != "" {
 		t.Errorf("counts differ (-want +got):\n%s", diff)
 	}
 	stop()
 	if lines := r.log.with(""); len(lines) > 5 {
-		t.Errorf("%d lines for 200 failures, want a handful; the first:\n%s", len(lines), strings.Join(lines[:5], "\n"))
+		t.Errorf("%d lines for 60 failures, want a handful; the first:\n%s", len(lines), strings.Join(lines[:5], "\n"))
 	}
 }
 
@@ -604,7 +604,7 @@ func TestAHoldWithoutATimeIsPaced(t *testing.T) {
 		return lookup.Answer{}, hold(failure.ReasonCredentials, 0)
 	})
 	var names []string
-	for i := range 200 {
+	for i := range 50 {
 		names = append(names, fmt.Sprint("n", i))
 	}
 	r.enqueue("names", "people", names...)
@@ -615,7 +615,7 @@ func TestAHoldWithoutATimeIsPaced(t *testing.T) {
 	if d := time.Since(began); d < 1900*time.Millisecond {
 		t.Errorf("5 requests in 2 slots took %v, want 2 s", d)
 	}
-	if c := r.counts("names"); c[results.Queued] != 200 {
+	if c := r.counts("names"); c[results.Queued] != 50 {
 		t.Errorf("counts are %v, want all queued", c)
 	}
 }
