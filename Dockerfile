@@ -1,8 +1,7 @@
-# The three programs in one image: harvest, enqueue and worker.
+# One program that is all three: harvest, harvest enqueue and harvest worker.
 #
 #   docker build -t picharvest/harvest --build-arg VERSION=v1.2.3 .
 #   docker run --rm picharvest/harvest --help
-#   docker run --rm --entrypoint enqueue picharvest/harvest --help
 
 FROM golang:1.26-bookworm AS build
 WORKDIR /src
@@ -13,10 +12,10 @@ COPY . .
 ARG VERSION=devel
 RUN CGO_ENABLED=0 go build -trimpath \
       -ldflags "-s -w -X github.com/picharvest/picharvest/internal/app.version=${VERSION}" \
-      -o /out/bin/ ./cmd/enqueue ./cmd/worker ./cmd/harvest \
+      -o /out/bin/ ./cmd/harvest \
  && mkdir -p /out/empty
 
-# Static programs need nothing below them but the certificates to trust.
+# A static program needs nothing below it but the certificates to trust.
 FROM scratch
 COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
 COPY --from=build /out/bin/ /usr/local/bin/

@@ -10,6 +10,7 @@ import (
 
 	"github.com/picharvest/picharvest/internal/failure"
 	"github.com/picharvest/picharvest/internal/lookup"
+	"github.com/picharvest/picharvest/internal/netguard"
 	"github.com/picharvest/picharvest/internal/results"
 	"github.com/picharvest/picharvest/tasks"
 )
@@ -117,7 +118,12 @@ func recorded(a lookup.Answer) (results.Lookup, results.State) {
 		l.Attributes = append(l.Attributes, results.Attribute(attr))
 	}
 	for _, p := range a.Pictures {
-		l.Pictures = append(l.Pictures, p.Candidates)
+		// A password is never kept, and its URL never asked.
+		urls := make([]string, len(p.Candidates))
+		for i, u := range p.Candidates {
+			urls[i] = netguard.HideUserinfo(u)
+		}
+		l.Pictures = append(l.Pictures, urls)
 	}
 	switch a.Verdict {
 	case lookup.Found:

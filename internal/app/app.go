@@ -138,8 +138,15 @@ func step(info *asynq.TaskInfo) (tasks.Ref, int, error) {
 	return p.Ref, results.LookupRank, err
 }
 
+// version is put in by the linker where the build knows better than Go:
+// -ldflags "-X github.com/picharvest/picharvest/internal/app.version=v1.2.3".
+var version string
+
 // Version returns the version that the binary was built from.
 func Version() string {
+	if version != "" {
+		return strings.TrimPrefix(version, "v")
+	}
 	info, ok := debug.ReadBuildInfo()
 	if !ok || info.Main.Version == "" || info.Main.Version == "(devel)" {
 		return "devel"
