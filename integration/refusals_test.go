@@ -51,7 +51,6 @@ func TestRefusals(t *testing.T) {
 		{name: "unknown provider", args: append(slices.Clone(enqueue), "--provider", "peopel"), code: 2, says: []string{"peopel", "people"}},
 		{name: "unknown provider, run", args: []string{"harvest", "run", "--file", "names.txt", "--provider", "peopel"}, code: 2, says: []string{"peopel", "people"}},
 		{name: "names the demo does not know", files: map[string]string{"others.txt": "Ada Lovelace\n"}, args: []string{"harvest", "run", "--file", "others.txt"}, code: 2, says: []string{"Ada Lovelace", "--provider"}},
-		{name: "contact missing", args: append(slices.Clone(enqueue), "--provider", "wikipedia", "--dry-run"), code: 2, says: []string{"contact"}},
 		{name: "contact missing, run", args: []string{"harvest", "run", "--file", "names.txt", "--provider", "wikipedia"}, code: 2, says: []string{"contact"}},
 		{name: "unknown flag", args: []string{"worker", "--concurency", "5"}, code: 2, says: []string{"--concurency"}},
 		{name: "unknown command", args: []string{"harvest", "sttaus"}, code: 2, says: []string{"sttaus", "status"}},

@@ -56,6 +56,6 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	if err != nil {
 		err = fmt.Errorf("demo server: answers under way were cut: %w", errors.Join(err, server.Close()))
 	}
-	<-ended
+	<-ended // always http.ErrServerClosed by now
 	return err
 }
