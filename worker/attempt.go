@@ -217,8 +217,8 @@ func (a *attempts) tell(ctx context.Context, r tasks.Ref, rank int) {
 	if err != nil || rec.State.Open() || rec.Generation != r.Generation {
 		return
 	}
-	if rank == results.LookupRank && rec.Lookup != nil && len(rec.Lookup.Pictures) > 0 {
-		return // its pictures may be done already, and tell by themselves
+	if rec.Last != rank {
+		return // the step that was settled last tells, and no other
 	}
 	a.settled(r.Batch, rec)
 }

@@ -109,16 +109,6 @@ func isTerminal(stream any) bool {
 	return ok && term.IsTerminal(int(f.Fd()))
 }
 
-// width is the terminal's, 0 where there is none.
-func width(stream any) int {
-	if f, ok := stream.(*os.File); ok {
-		if w, _, err := term.GetSize(int(f.Fd())); err == nil {
-			return w
-		}
-	}
-	return 0
-}
-
 // redisError reports whether err is Redis out of reach, full or unwilling.
 func redisError(err error) bool {
 	var network net.Error

@@ -142,9 +142,9 @@ func run(c *cobra.Command, env *Env, fl runFlags) (err error) {
 	})
 	if err != nil {
 		p.done()
-		return usage(err)
+		return setup(err)
 	}
-	defer closeStore()
+	defer closeQuietly(closeStore)
 	if err := a.Reclaim(ctx); err != nil {
 		p.done()
 		return err

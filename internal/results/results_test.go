@@ -114,7 +114,7 @@ func TestANameWalksToDone(t *testing.T) {
 		k1, k2 := picture("k1"), picture("k2")
 		want := results.Record{
 			Name: "Brus Lee", State: results.Done, Generation: 1, Line: 1, Lane: tasks.Express, Lookup: &twoPictures,
-			Outcomes: map[int]results.Outcome{1: {Picture: &k1}, 2: {Picture: &k2}},
+			Outcomes: map[int]results.Outcome{1: {Picture: &k1}, 2: {Picture: &k2}}, Last: 1,
 		}
 		if diff := cmp.Diff(want, got, cmpopts.IgnoreFields(results.Record{}, "Updated")); diff != "" || got.Updated.IsZero() {
 			t.Errorf("record differs (-want +got):\n%s", diff)
