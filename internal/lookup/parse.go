@@ -52,7 +52,7 @@ func Parse(file string, data []byte) (*Definition, error) {
 	d := p.definition(root)
 	if len(p.problems) > 0 {
 		slices.SortStableFunc(p.problems, func(a, b error) int {
-			return a.(*Problem).Line - b.(*Problem).Line
+			return a.(*Problem).Line - b.(*Problem).Line //nolint:errorlint // problems holds *Problem alone
 		})
 		return nil, errors.Join(p.problems...)
 	}
