@@ -1,0 +1,32 @@
+package results
+
+import "testing"
+
+// FuzzRecord: whatever lies in Redis is a record or a typed error.
+func FuzzRecord(f *testing.F) {
+	for _, s := range []string{
+		"1 1 queued 3 express 0 0 0 1700000000 - - -",
+		"1 2 done 3 bulk 0 1 0 1700000000 - - -\nL {\"a\":[[\"age\",\"30\"]],\"p\":[[\"http://a.org/1.png\"]]}\nP1 {\"k\":\"png\",\"b\":1,\"w\":1,\"h\":1,\"s\":\"AAAA\",\"f\":\"b/n.png\"}",
+		"1 1 failed 3 express 0 0 5 1700000000 1 timeout a.org\nL {\"p\":[[\"u\"]]}\nF1 {\"r\":\"timeout\",\"x\":true,\"m\":\"words\"}",
+		"1 1 failed 3 express 0 0 5 1700000000 0 refused a.org\nE {\"r\":\"refused\"}",
+		"", "1", "2 1 queued 3 express 0 0 0 0 - - -", "1 1 x y z -1 1e9 0 0 - - -\nP-1 {}\nF99999999999999999999 {}\nL [",
+	} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		r, err := parseRecord("name", s)
+		if err != nil {
+			if !IsRecordError(err) {
+				t.Errorf("untyped error: %v", err)
+			}
+			return
+		}
+		r.Explain()
+		r.Missing()
+		for _, o := range r.Outcomes {
+			if o.Picture != nil {
+				o.Picture.Hex()
+			}
+		}
+	})
+}
