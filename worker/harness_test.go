@@ -249,6 +249,12 @@ func (r *rig) lookupTask(provider string, ref tasks.Ref) {
 	r.push(task, err)
 }
 
+func (r *rig) pictureTask(ref tasks.Ref, rank int) {
+	r.t.Helper()
+	task, err := tasks.NewPictureTask(r.namespace, ref, rank)
+	r.push(task, err)
+}
+
 func (r *rig) push(task *asynq.Task, err error) {
 	r.t.Helper()
 	if err != nil {

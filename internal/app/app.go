@@ -99,12 +99,16 @@ func (a *App) Enqueuer() *enqueuer.Enqueuer {
 	return enqueuer.New(a.Settings.Queue, a.DB, a.client, a.Conn.Namespace)
 }
 
-// Reclaim puts back at once what was running when the last process on the
-// data folder died, and has those names run alone: one of them may be to
-// blame. It does nothing where other workers may be alive.
+// Reclaim ends at once what the last process on the data folder left when it
+// died: leases of enqueuers, and running tasks, whose names run alone next,
+// since one of them may be to blame. It does nothing where other processes
+// may be alive.
 func (a *App) Reclaim(ctx context.Context) error {
 	if a.Embedded == nil || !a.Embedded.Owner() || !a.Embedded.Alone() {
 		return nil
+	}
+	if err := a.DB.BreakLeases(ctx); err != nil {
+		return fmt.Errorf("end the leases of dead enqueuers: %w", err)
 	}
 	moved, err := embedded.ReclaimActive(ctx, a.Conn.Plain, nil)
 	if err != nil {

@@ -236,6 +236,11 @@ func openForRun(ctx context.Context, env *Env, s configs.Settings, c *lookup.Cat
 			none = noProvider(why, c, "harvest run --file "+quoteArg(in.path))
 		}
 	}
+	if mode == app.Own {
+		if err := app.CheckStore(s); err != nil {
+			return nil, err
+		}
+	}
 	a, err := app.Open(ctx, s, mode, env.logger(s, slog.LevelWarn))
 	if errors.Is(err, embedded.ErrNoData) {
 		return nil, none

@@ -51,6 +51,9 @@ func work(c *cobra.Command, env *Env) (err error) {
 	if err != nil {
 		return usage(err)
 	}
+	if err := app.CheckStore(s); err != nil {
+		return err
+	}
 	log := env.logger(s, slog.LevelInfo)
 	a, err := patient(ctx, s, log)
 	if err != nil {
