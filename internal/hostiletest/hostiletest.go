@@ -42,8 +42,8 @@ type Outcome struct {
 type Case struct {
 	// Name stands in the names file; the server knows the case by it.
 	Name string
-	// Wants are the outcomes that are right. There are several where
-	// resolvers differ in whether a host is an address.
+	// Wants are the outcomes that are right. There are several where what is
+	// wrong first depends on how the bytes arrive.
 	Wants []Outcome
 	// Lookups and Pictures say how often the server is to be asked where the
 	// outcome is the first of Wants.
