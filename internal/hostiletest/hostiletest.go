@@ -23,8 +23,9 @@ const Attempts = 3
 // Limits that the outcomes count with; a run sets them.
 const (
 	// Timeout bounds one lookup and one picture. It is short, since several
-	// cases wait for it in each of their tries.
-	Timeout = 2 * time.Second
+	// cases wait for it in each of their tries, and long enough for a machine
+	// that does much else.
+	Timeout = 5 * time.Second
 	// MaxPictureBytes is picture.max_bytes.
 	MaxPictureBytes = 4 << 20
 	// MaxAnswerBytes is a provider's max_bytes, the default.

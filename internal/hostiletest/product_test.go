@@ -197,6 +197,7 @@ type name struct {
 	Reason   string
 	Kind     string
 	Message  string
+	Tries    int
 	Pictures []struct{ File, SHA256 string }
 }
 
@@ -339,7 +340,8 @@ func (p *product) wantOutcome(s *hostiletest.Server, c hostiletest.Case, n name)
 		mostLookups, mostPictures = 4*mostLookups, 4*mostPictures
 	}
 	if lookups < c.Lookups || pictures < c.Pictures || lookups > mostLookups || pictures > mostPictures {
-		p.t.Errorf("%.60q: asked %d times for the answer and %d for the picture, want %d and %d", c.Name, lookups, pictures, c.Lookups, c.Pictures)
+		p.t.Errorf("%.60q: asked %d times for the answer and %d for the picture in %d tries, want %d and %d",
+			c.Name, lookups, pictures, n.Tries, c.Lookups, c.Pictures)
 	}
 	limit := int64(hostiletest.MaxAnswerBytes)
 	if c.Pictures > 0 {
