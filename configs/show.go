@@ -40,12 +40,13 @@ func (l *Loaded) Show(w io.Writer, origin bool) error {
 }
 
 // Init writes the commented config.yaml to path, with its folder where there
-// is none. It never replaces a file: the error is then fs.ErrExist.
+// is none, readable by its owner alone since secrets may be added to it. It
+// never replaces a file: the error is then fs.ErrExist.
 func Init(path string) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return fmt.Errorf("configuration folder: %w", err)
 	}
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if errors.Is(err, fs.ErrExist) {
 		return fmt.Errorf("%s is there already and was left alone: move it away or name another file: %w", path, fs.ErrExist)
 	}

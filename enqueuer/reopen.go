@@ -17,21 +17,21 @@ func (e *Enqueuer) Retry(ctx context.Context, b results.Batch, q results.Query) 
 }
 
 // Resume runs a batch again and enqueues the tasks of all its open names. It
-// returns how many names there were.
+// returns how many names were open when it began: workers move them on while
+// they are walked over.
 func (e *Enqueuer) Resume(ctx context.Context, batch string) (int64, error) {
-	if err := e.db.Resume(ctx, batch); err != nil {
-		return 0, err
-	}
 	b, err := e.db.Batch(ctx, batch)
 	if err != nil {
 		return 0, err
 	}
-	var n int64
-	err = e.db.OpenNames(ctx, b, func(ctx context.Context, names []results.OpenName) error {
-		n += int64(len(names))
-		return e.open(b.Provider)(ctx, names)
-	})
-	return n, err
+	counts, err := e.db.Counts(ctx, b)
+	if err != nil {
+		return 0, err
+	}
+	if err := e.db.Resume(ctx, batch); err != nil {
+		return 0, err
+	}
+	return counts.Open(), e.db.OpenNames(ctx, b, e.open(b.Provider))
 }
 
 // open returns a function that enqueues what open names lack.

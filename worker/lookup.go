@@ -52,12 +52,15 @@ func (s *lookupStep) work(ctx context.Context, b results.Begun) (string, error) 
 	answer, err := p.Service.Lookup(ctx, s.ref.Name)
 	if err != nil {
 		if e := failure.From(err); e.Kind == failure.Hold {
-			s.limits[b.Provider].hold(e.RetryAfter)
+			s.limits[b.Provider].hold(pause(e))
 		}
 		return p.Host, err
 	}
 	record, state := recorded(answer)
-	ok, err := s.db.CommitLookup(ctx, s.ref, state, record)
+	// A good answer is kept though the task's time is over.
+	late, cancel := detached(ctx)
+	defer cancel()
+	ok, err := s.db.CommitLookup(late, s.ref, state, record)
 	if err != nil {
 		return p.Host, failure.New(failure.ReasonInternal, failure.Hold, err)
 	}

@@ -60,6 +60,9 @@ func Open(ctx context.Context, s configs.Settings, mode Mode, log *slog.Logger) 
 		a.Place = "Redis at " + rc.Addr()
 	default:
 		e, err := embedded.Open(ctx, s.Data, embedded.Options{Logger: log, Create: mode == Own})
+		if errors.Is(err, embedded.ErrNoData) {
+			return nil, fmt.Errorf("%w; for the Redis of your workers give --redis URL or set HARVEST_REDIS_URL", err)
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -96,12 +99,16 @@ func (a *App) Enqueuer() *enqueuer.Enqueuer {
 	return enqueuer.New(a.Settings.Queue, a.DB, a.client, a.Conn.Namespace)
 }
 
-// Reclaim puts back at once what was running when the last process on the
-// data folder died, and has those names run alone: one of them may be to
-// blame. It does nothing where other workers may be alive.
+// Reclaim ends at once what the last process on the data folder left when it
+// died: leases of enqueuers, and running tasks, whose names run alone next,
+// since one of them may be to blame. It does nothing where other processes
+// may be alive.
 func (a *App) Reclaim(ctx context.Context) error {
 	if a.Embedded == nil || !a.Embedded.Owner() || !a.Embedded.Alone() {
 		return nil
+	}
+	if err := a.DB.BreakLeases(ctx); err != nil {
+		return fmt.Errorf("end the leases of dead enqueuers: %w", err)
 	}
 	moved, err := embedded.ReclaimActive(ctx, a.Conn.Plain, nil)
 	if err != nil {
@@ -135,8 +142,15 @@ func step(info *asynq.TaskInfo) (tasks.Ref, int, error) {
 	return p.Ref, results.LookupRank, err
 }
 
+// version is put in by the linker where the build knows better than Go:
+// -ldflags "-X github.com/picharvest/picharvest/internal/app.version=v1.2.3".
+var version string
+
 // Version returns the version that the binary was built from.
 func Version() string {
+	if version != "" {
+		return strings.TrimPrefix(version, "v")
+	}
 	info, ok := debug.ReadBuildInfo()
 	if !ok || info.Main.Version == "" || info.Main.Version == "(devel)" {
 		return "devel"

@@ -4,8 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/picharvest/picharvest/configs"
@@ -38,7 +40,16 @@ func Catalogue(s configs.Settings) (*lookup.Catalogue, error) {
 			return nil, fmt.Errorf("providers.folder: %w", err)
 		}
 	}
-	return lookup.NewCatalogue(src)
+	c, err := lookup.NewCatalogue(src)
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range slices.Sorted(maps.Keys(s.Providers.BaseURLs)) {
+		if _, err := c.Get(name); err != nil {
+			return nil, fmt.Errorf("providers.base_urls: %w", err)
+		}
+	}
+	return c, nil
 }
 
 // Definition returns the definition of a provider, at the base URL that the

@@ -14,6 +14,17 @@ import (
 	"github.com/picharvest/picharvest/worker"
 )
 
+// CheckStore makes sure that pictures can be stored where the settings say,
+// by making the folder and a file in it. It is asked before anything else is
+// made.
+func CheckStore(s configs.Settings) error {
+	store, err := file.New(s.PicturesFolder(), owner())
+	if err != nil {
+		return err
+	}
+	return store.Close()
+}
+
 // Worker returns a worker and a function that closes its store. wanted names
 // a provider without which there is nothing to do, or is empty. settled may
 // be nil.

@@ -88,6 +88,9 @@ type interrupted struct{ signal os.Signal }
 
 func (i *interrupted) Error() string { return "interrupted by " + i.signal.String() }
 
+// Is makes it the context error that it stands for.
+func (i *interrupted) Is(target error) bool { return target == context.Canceled }
+
 // Harvest is the program that has every command.
 func Harvest(env *Env) *cobra.Command {
 	root := &cobra.Command{

@@ -11,6 +11,7 @@ import (
 
 	"github.com/picharvest/picharvest/configs"
 	"github.com/picharvest/picharvest/internal/app"
+	"github.com/picharvest/picharvest/internal/failure"
 	"github.com/picharvest/picharvest/internal/redisconn"
 )
 
@@ -50,6 +51,9 @@ func work(c *cobra.Command, env *Env) (err error) {
 	if err != nil {
 		return usage(err)
 	}
+	if err := app.CheckStore(s); err != nil {
+		return err
+	}
 	log := env.logger(s, slog.LevelInfo)
 	a, err := patient(ctx, s, log)
 	if err != nil {
@@ -61,9 +65,9 @@ func work(c *cobra.Command, env *Env) (err error) {
 	defer closeApp(a, &err)
 	w, closeStore, err := a.Worker(ctx, catalogue, "", nil)
 	if err != nil {
-		return err
+		return setup(err)
 	}
-	defer closeStore()
+	defer closeQuietly(closeStore)
 
 	log.Info("worker started", "redis", a.Settings.Redis.Addr(), "store", s.PicturesFolder(), "version", app.Version(),
 		"lookups", s.Worker.LookupSlots(), "pictures", s.Worker.PictureSlots())
@@ -79,6 +83,18 @@ func work(c *cobra.Command, env *Env) (err error) {
 	log.Info("worker stopped")
 	return nil
 }
+
+// setup marks an error of the parts that a worker needs as usage, unless the
+// store is to blame.
+func setup(err error) error {
+	if _, ok := errors.AsType[*failure.Error](err); ok {
+		return err
+	}
+	return usage(err)
+}
+
+// closeQuietly closes what was only read or is durable already.
+func closeQuietly(closing func() error) { _ = closing() }
 
 // patient connects to a Redis that may not be there yet.
 func patient(ctx context.Context, s configs.Settings, log *slog.Logger) (*app.App, error) {

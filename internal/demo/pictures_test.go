@@ -4,13 +4,12 @@ import (
 	"bytes"
 	"fmt"
 	"image"
-	"net/http"
-	"strings"
-	"testing"
-
 	_ "image/gif"
 	_ "image/jpeg"
 	_ "image/png"
+	"net/http"
+	"strings"
+	"testing"
 
 	"github.com/picharvest/picharvest/internal/demo"
 )

@@ -106,8 +106,8 @@ func (s style) smooth(side int) *image.NRGBA {
 // at returns the part seen at a point of the unit square, (0, 0) at the top
 // left: what is in front comes first.
 func (s style) at(x, y float64) int {
-	in := func(cx, cy, rx, ry float64) bool {
-		dx, dy := (x-cx)/rx, (y-cy)/ry
+	in := func(cy, rx, ry float64) bool {
+		dx, dy := (x-0.5)/rx, (y-cy)/ry
 		return dx*dx+dy*dy < 1
 	}
 	side := math.Abs(x - 0.5) // faces are symmetric
@@ -115,7 +115,7 @@ func (s style) at(x, y float64) int {
 		return math.Abs(math.Hypot(side-cx, y-cy)-r) < width
 	}
 
-	face := in(0.5, 0.47, 0.19, 0.24)
+	face := in(0.47, 0.19, 0.24)
 	neck := side < 0.07 && y > 0.5 && y < 0.78
 	smile := y > 0.56 && math.Abs(math.Hypot(side, y-0.5)-0.1) < 0.009
 	eyes := (side-0.075)*(side-0.075)+(y-0.44)*(y-0.44) < 0.018*0.018
@@ -126,22 +126,22 @@ func (s style) at(x, y float64) int {
 
 	switch s.hair {
 	case hairShort:
-		if in(0.5, 0.4, 0.21, 0.23) && y < 0.43 && !in(0.5, 0.5, 0.17, 0.21) {
+		if in(0.4, 0.21, 0.23) && y < 0.43 && !in(0.5, 0.17, 0.21) {
 			return partHair
 		}
 	case hairLong:
-		if in(0.5, 0.37, 0.225, 0.19) && y < 0.33+0.5*side {
+		if in(0.37, 0.225, 0.19) && y < 0.33+0.5*side {
 			return partHair
 		}
-		if !face && !neck && (in(0.5, 0.5, 0.26, 0.3) || side < 0.26 && y > 0.5 && y < 0.78) {
+		if !face && !neck && (in(0.5, 0.26, 0.3) || side < 0.26 && y > 0.5 && y < 0.78) {
 			return partHair
 		}
 	case hairBun:
-		if in(0.5, 0.4, 0.21, 0.23) && !in(0.5, 0.52, 0.18, 0.24) && y < 0.47 || in(0.5, 0.13, 0.085, 0.075) {
+		if in(0.4, 0.21, 0.23) && !in(0.52, 0.18, 0.24) && y < 0.47 || in(0.13, 0.085, 0.075) {
 			return partHair
 		}
 	case hairCap:
-		if in(0.5, 0.35, 0.215, 0.2) && y < 0.33 || math.Abs(y-0.335) < 0.022 && x > 0.28 && x < 0.8 {
+		if in(0.35, 0.215, 0.2) && y < 0.33 || math.Abs(y-0.335) < 0.022 && x > 0.28 && x < 0.8 {
 			return partHair
 		}
 	}
@@ -149,7 +149,7 @@ func (s style) at(x, y float64) int {
 	switch {
 	case face, neck:
 		return partSkin
-	case in(0.5, 1.03, 0.38, 0.3):
+	case in(1.03, 0.38, 0.3):
 		return partShirt
 	}
 	return partBackground

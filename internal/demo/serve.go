@@ -56,6 +56,8 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	if err != nil {
 		err = fmt.Errorf("demo server: answers under way were cut: %w", errors.Join(err, server.Close()))
 	}
-	<-ended
+	if serveErr := <-ended; !errors.Is(serveErr, http.ErrServerClosed) {
+		err = errors.Join(err, fmt.Errorf("demo server: %w", serveErr))
+	}
 	return err
 }

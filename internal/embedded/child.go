@@ -164,6 +164,7 @@ type process struct {
 }
 
 func startProcess(path string, args ...string) (*process, error) {
+	//nolint:noctx // the child outlives the call that starts it
 	p := &process{cmd: exec.Command(path, args...), gone: make(chan struct{})}
 	p.cmd.Stdout, p.cmd.Stderr = &p.output, &p.output
 	// It needs nothing of ours, and ours may hold secrets.

@@ -585,7 +585,7 @@ func TestReclaimActive(t *testing.T) {
 		}
 		// What asynq's dequeue does, by a worker that then dies.
 		for range 3 {
-			id := c.RPopLPush(ctx, "asynq:{q}:pending", "asynq:{q}:active").Val()
+			id := c.LMove(ctx, "asynq:{q}:pending", "asynq:{q}:active", "RIGHT", "LEFT").Val()
 			c.HSet(ctx, "asynq:{q}:t:"+id, "state", "active")
 			c.ZAdd(ctx, "asynq:{q}:lease", redis.Z{Score: float64(time.Now().Add(time.Hour).Unix()), Member: id})
 		}

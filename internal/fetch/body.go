@@ -2,6 +2,7 @@ package fetch
 
 import (
 	"compress/gzip"
+	"errors"
 	"io"
 	"net/http"
 	"strings"
@@ -64,7 +65,7 @@ func (b *body) Read(p []byte) (int, error) {
 		n, err = int(b.left), b.tooLarge()
 	}
 	b.left -= int64(n)
-	if err != nil && err != io.EOF {
+	if err != nil && !errors.Is(err, io.EOF) {
 		err = b.x.failed(err, inBody)
 	}
 	b.err = err
@@ -80,7 +81,7 @@ func (b *body) Close() error {
 	if b.err == nil {
 		discard(b.resp)
 	} else {
-		b.resp.Body.Close()
+		_ = b.resp.Body.Close() // the exchange has failed already
 	}
 	b.err = http.ErrBodyReadAfterClose
 	b.x.cancel()
@@ -95,11 +96,11 @@ func (b *body) tooLarge() error {
 // discard closes resp's body, after its end if that is near.
 func discard(resp *http.Response) {
 	if resp.ContentLength <= discardBytes {
-		timer := time.AfterFunc(discardTime, func() { resp.Body.Close() })
+		timer := time.AfterFunc(discardTime, func() { _ = resp.Body.Close() })
 		_, _ = io.CopyN(io.Discard, resp.Body, discardBytes+1)
 		timer.Stop()
 	}
-	resp.Body.Close()
+	_ = resp.Body.Close() // nothing of it is wanted
 }
 
 // inflater is gunzip over raw, begun at the first read, since that may wait.

@@ -52,7 +52,7 @@ func Parse(file string, data []byte) (*Definition, error) {
 	d := p.definition(root)
 	if len(p.problems) > 0 {
 		slices.SortStableFunc(p.problems, func(a, b error) int {
-			return a.(*Problem).Line - b.(*Problem).Line
+			return a.(*Problem).Line - b.(*Problem).Line //nolint:errorlint // problems holds *Problem alone
 		})
 		return nil, errors.Join(p.problems...)
 	}
@@ -435,7 +435,7 @@ func (p *parser) document(data []byte) *yaml.Node {
 	dec := yaml.NewDecoder(bytes.NewReader(data))
 	var doc, more yaml.Node
 	err := dec.Decode(&doc)
-	if err == io.EOF || err == nil && (len(doc.Content) == 0 || doc.Content[0].Kind == yaml.ScalarNode && doc.Content[0].Value == "") {
+	if errors.Is(err, io.EOF) || err == nil && (len(doc.Content) == 0 || doc.Content[0].Kind == yaml.ScalarNode && doc.Content[0].Value == "") {
 		p.failf(here, "is empty: write at least name, description, request, answer and pictures")
 		return nil
 	}
@@ -443,7 +443,7 @@ func (p *parser) document(data []byte) *yaml.Node {
 		if e := dec.Decode(&more); e == nil {
 			p.failf(&more, "holds a second document: write each definition to a file of its own")
 			return nil
-		} else if e != io.EOF {
+		} else if !errors.Is(e, io.EOF) {
 			err = e
 		}
 	}

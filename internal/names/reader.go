@@ -16,6 +16,7 @@ package names
 import (
 	"bufio"
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 )
@@ -141,7 +142,7 @@ func (r *Reader) take() (raw []byte, whole bool, err error) {
 		}
 		scanned = len(window)
 		if err := r.fill(scanned); err != nil {
-			if err == io.EOF && scanned > 0 {
+			if errors.Is(err, io.EOF) && scanned > 0 {
 				window, _ = r.text.Peek(scanned)
 				r.discard(scanned)
 				return window, true, nil

@@ -36,8 +36,10 @@ type Record struct {
 	Lookup *Lookup
 	// Failure is the lookup's failure, nil where it did not fail.
 	Failure *Failure
-	// Outcomes of the pictures that have one, by rank from 1.
+	// Outcomes of the pictures that have one, by rank from 1, and the rank of
+	// the one that was written last, 0 where there is none.
 	Outcomes map[int]Outcome
+	Last     int
 }
 
 // Lookup is what the provider said about a name. Its JSON form is data at
@@ -232,7 +234,7 @@ func (r *Record) parseLine(line string) error {
 			o.Failure = new(Failure)
 			err = json.Unmarshal([]byte(doc), o.Failure)
 		}
-		r.Outcomes[rank] = o
+		r.Outcomes[rank], r.Last = o, rank
 		return err
 	}
 	return fmt.Errorf("unknown line %.20q", line)

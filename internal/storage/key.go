@@ -16,9 +16,8 @@ import (
 )
 
 const (
-	// maxFileName is the most bytes of a key's last element.
-	maxFileName = 100
-	// maxBase leaves room in it for a rank and an extension.
+	// maxBase leaves room for a rank and an extension in the 100 bytes that a
+	// key's last element has at most.
 	maxBase = 80
 	// maxKey is the most bytes of a key.
 	maxKey = 1024

@@ -67,7 +67,7 @@ func New(dir, owner string) (*Store, error) {
 		return nil, s.fail("open", ".", err)
 	}
 	if err := s.begin(); err != nil {
-		s.root.Close()
+		_ = s.root.Close()
 		return nil, err
 	}
 	return s, nil
@@ -178,11 +178,11 @@ func (s *Store) Delete(ctx context.Context, key string) error {
 	for dir := path.Dir(key); dir != "."; dir = path.Dir(dir) {
 		// Forgotten first: whoever finds it again makes it durable again.
 		s.forget(dir)
-		if root.Remove(filepath.FromSlash(dir)) != nil {
-			break
+		if err := root.Remove(filepath.FromSlash(dir)); err != nil {
+			break // it holds other files
 		}
 	}
-	return nil
+	return nil //nolint:nilerr // the key is gone; folders are tidied as far as that goes
 }
 
 // at begins a call about key.
@@ -218,11 +218,11 @@ func (s *Store) current() (*os.Root, error) {
 		err = fmt.Errorf("store ID %s, not %s", id, s.id)
 	}
 	if err != nil {
-		root.Close()
+		_ = root.Close()
 		return nil, failure.Newf(failure.ReasonStore, failure.Hold,
 			"picture store %s is not the one that this process began with (%w); mount it again", s.dir, err)
 	}
-	s.root.Close()
+	_ = s.root.Close() // of a folder that is gone
 	s.root, s.info = root, fi
 	clear(s.known)
 	return root, nil

@@ -51,7 +51,7 @@ func (s *Store) placeID(root *os.Root) error {
 	if err != nil {
 		return err
 	}
-	defer root.Remove(temp)
+	defer func() { _ = root.Remove(temp) }() // what stays is found with the other temporary files
 	_, err = f.WriteString(rand.Text() + "\n")
 	if err = cmp.Or(err, f.Sync(), f.Close()); err != nil {
 		return s.fail("write to", temp, err)
