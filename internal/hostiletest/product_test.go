@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -314,6 +315,58 @@ func TestProduct(t *testing.T) {
 		t.Error("the table of results has characters that a terminal obeys")
 	}
 	wantCleanLogs(t, beside.logs)
+}
+
+// TestDuplicates has three enqueuers put the same names, each twice, into one
+// batch at once, with three workers: every name is asked once.
+func TestDuplicates(t *testing.T) {
+	const names = 1000
+	s := hostiletest.Start(t, names)
+	p := newProduct(t, settings(redistest.Start(t), s))
+	path := filepath.Join(p.dir, "twice.txt")
+	if err := os.WriteFile(path, slices.Concat(s.NamesFile(false), s.NamesFile(false)), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	var workers []*process
+	for range 3 {
+		workers = append(workers, p.worker())
+	}
+	var all sync.WaitGroup
+	var mu sync.Mutex
+	var fresh, doubled, known int
+	for range 3 {
+		all.Go(func() {
+			out, err := p.command("enqueue", "--file", path, "--wait", "--json", "--progress", "none").Output()
+			var report struct {
+				New, Duplicates int
+				Known           map[string]int
+			}
+			if err := errors.Join(err, json.Unmarshal(out, &report)); err != nil {
+				t.Errorf("enqueue: %v", err)
+				return
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			fresh, doubled = fresh+report.New, doubled+report.Duplicates
+			for _, n := range report.Known {
+				known += n
+			}
+		})
+	}
+	all.Wait()
+	if fresh != names || fresh+doubled+known != 6*names {
+		t.Errorf("the enqueuers tell of %d new names, %d doubled and %d known, want %d and %d in all", fresh, doubled, known, names, 6*names)
+	}
+	if lookups, pictures := s.GoodAsked(); lookups != names || pictures != names {
+		t.Errorf("asked %d lookups and %d pictures, want %d each", lookups, pictures, names)
+	}
+	got := p.results("twice")
+	for _, g := range s.Good() {
+		p.wantStored(got[g.Name], g.SHA256)
+	}
+	for _, w := range workers {
+		w.stop(t)
+	}
 }
 
 func at(sorted []time.Duration, percent int) time.Duration {
