@@ -7,6 +7,7 @@ import (
 	"context"
 	"io"
 	"net/http"
+	"net/http/httptrace"
 	"net/url"
 	"time"
 
@@ -96,6 +97,7 @@ func (c *Client) Do(ctx context.Context, r Request) (*Response, error) {
 	x.hint = c.hint
 	first := u
 	for hop := 0; ; hop++ {
+		x.conns = 0
 		resp, err := c.get(x, u, r, credentialOrigin)
 		if err != nil {
 			err = x.failed(err, onConnection)
@@ -206,9 +208,25 @@ type exchange struct {
 	timeout time.Duration
 	url     *url.URL // of the current hop
 	hint    string   // the client's
+	conns   int      // used for the current hop
 }
+
+// maxConns is how many connections one hop may use. net/http sends a GET again
+// over the next kept connection for as long as these turn out closed; a host
+// that closes each one unanswered would get a request for every one that was
+// kept.
+const maxConns = 3
 
 func newExchange(caller context.Context, timeout time.Duration, u *url.URL) *exchange {
 	ctx, cancel := context.WithTimeout(caller, timeout)
-	return &exchange{caller: caller, ctx: ctx, cancel: cancel, timeout: timeout, url: u}
+	x := &exchange{caller: caller, cancel: cancel, timeout: timeout, url: u}
+	x.ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: x.gotConn})
+	return x
+}
+
+// gotConn is called, before it is used, with each connection of a hop.
+func (x *exchange) gotConn(httptrace.GotConnInfo) {
+	if x.conns++; x.conns > maxConns {
+		x.cancel()
+	}
 }

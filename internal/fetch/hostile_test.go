@@ -7,7 +7,9 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -229,6 +231,46 @@ func TestStatusOutlivesABadBody(t *testing.T) {
 	defer resp.Body.Close()
 	if e := fetch.StatusError(resp, time.Now()); e.Kind != failure.Hold || e.RetryAfter != 7*time.Second {
 		t.Errorf("got %s %v", e.Kind, e.RetryAfter)
+	}
+}
+
+// A host that closes every connection that was kept gets a few requests for
+// one, not as many as there were connections.
+func TestClosedConnectionsAreGivenUp(t *testing.T) {
+	t.Parallel()
+	const kept = 20
+	var asked atomic.Int64
+	together := make(chan struct{})
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if n := asked.Add(1); n < kept {
+			<-together
+		} else if n == kept {
+			close(together)
+		} else {
+			conn, _, err := w.(http.Hijacker).Hijack()
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			conn.Close()
+		}
+	}))
+	t.Cleanup(server.Close)
+	client := newClient(t, fetch.Config{MaxIdleConns: kept})
+	var all sync.WaitGroup
+	for range kept {
+		all.Go(func() {
+			if _, err := get(t.Context(), client, fetch.Request{URL: server.URL}); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	all.Wait()
+	_, err := get(t.Context(), client, fetch.Request{URL: server.URL})
+	wantFailure(t, err, failure.ReasonNetwork, failure.Temporary)
+	// The last one may be on its way when it is given up.
+	if n := asked.Load() - kept; n < 2 || n > 4 {
+		t.Errorf("asked %d times, want 3", n)
 	}
 }
 

@@ -35,6 +35,9 @@ func (x *exchange) failed(err error, s stage) error {
 	if errors.Is(x.caller.Err(), context.Canceled) {
 		return fmt.Errorf("%s: %w", at, context.Canceled)
 	}
+	if x.conns > maxConns {
+		return failure.Newf(failure.ReasonNetwork, failure.Temporary, "%s: the host closed %d connections without an answer", at, maxConns)
+	}
 	if x.ctx.Err() != nil {
 		return failure.Newf(failure.ReasonTimeout, failure.Temporary, "%s: no whole answer in time (at most %v)", at, x.timeout)
 	}

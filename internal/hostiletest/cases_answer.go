@@ -64,6 +64,7 @@ func (b *builder) answers() {
 		b.answer("answer of "+what, exhausted(failure.ReasonBlocked), 0, body(text))
 	}
 
+	bomb := gzipBomb(`{"status":"success","result":{"name":"`)
 	for what, talk := range map[string]func(net.Conn){
 		"50 MB": func(c net.Conn) {
 			io.WriteString(c, head+"\r\n"+`{"status":"success","result":{"name":"`)
@@ -76,7 +77,7 @@ func (b *builder) answers() {
 		"50 MB by its own word": func(c net.Conn) { io.WriteString(c, head+"Content-Length: 52428800\r\n\r\n"); wait(c) },
 		"a gzip bomb": func(c net.Conn) {
 			io.WriteString(c, head+"Content-Encoding: gzip\r\n\r\n")
-			c.Write(gzipBomb(`{"status":"success","result":{"name":"`))
+			c.Write(bomb)
 			wait(c)
 		},
 		"endless headers": func(c net.Conn) { io.WriteString(c, head); repeat(c, "X-More: 1\r\n") },

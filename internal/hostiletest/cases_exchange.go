@@ -22,6 +22,7 @@ func (b *builder) exchanges() {
 	zeros := strings.Repeat("\x00", 64<<10)
 	png := string(pngHead(100, 100)) + "\x7f\xff\xff\xffIDAT"
 	good := whole["jpeg"]
+	bomb := gzipBomb(start)
 
 	for name, talk := range map[string]func(net.Conn){
 		"endless body":     func(c net.Conn) { io.WriteString(c, head+"\r\n"+start); repeat(c, zeros) },
@@ -34,7 +35,7 @@ func (b *builder) exchanges() {
 		"too large by its own word": func(c net.Conn) { io.WriteString(c, head+"Content-Length: 1000000000000\r\n\r\n"); wait(c) },
 		"gzip bomb": func(c net.Conn) {
 			io.WriteString(c, head+"Content-Encoding: gzip\r\n\r\n")
-			c.Write(gzipBomb(start))
+			c.Write(bomb)
 			wait(c)
 		},
 		"gzip that yields nothing": func(c net.Conn) {
@@ -128,6 +129,7 @@ func (b *builder) statuses() {
 	for _, garbage := range []string{"soon", "-5", "1e9", "0", "Thu, 01 Jan 1970 00:00:00 GMT"} {
 		b.picture("503 and Retry-After "+fmt.Sprintf("%q", garbage), exhausted(failure.ReasonUnavailable), status(503, "Retry-After", garbage))
 	}
+	b.picture("403 and a quota used up", exhausted(failure.ReasonRateLimited), status(403, "X-RateLimit-Remaining", "0"))
 	b.picture("503 and Retry-After that is no header", exhausted(failure.ReasonNetwork), status(503, "Retry-After", "\x01"))
 	good := whole["gif"]
 	b.stored("500, then good", good, 2, first(status(500), sends(good)))
@@ -139,8 +141,8 @@ func (b *builder) statuses() {
 	}
 }
 
-// gzipBomb inflates to start and 64 MiB more.
-func gzipBomb(start string) []byte { return gzipOf(append([]byte(start), make([]byte, 64<<20)...)) }
+// gzipBomb inflates to start and 32 MiB more.
+func gzipBomb(start string) []byte { return gzipOf(append([]byte(start), make([]byte, 32<<20)...)) }
 
 func gzipOf(p []byte) []byte {
 	var b bytes.Buffer

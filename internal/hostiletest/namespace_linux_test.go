@@ -134,6 +134,8 @@ func namespace(t *testing.T) {
 		"http://2130706433/1.png":                                            loose,
 		"http://0x7f000001/1.png":                                            loose,
 		"http://017700000001/1.png":                                          loose,
+		"http://0x7f.1/1.png":                                                loose,
+		"http://public.example/to?http://2130706433/1.png":                   loose,
 		"http://127.1/1.png":                                                 loose,
 	} {
 		if e := failure.From(get(url)); e == nil || e.Reason != want {
