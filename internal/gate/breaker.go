@@ -44,6 +44,7 @@ type shut struct {
 	fails   int
 	reason  failure.Reason
 	version string
+	asOf    int64 // Redis's clock: news may come late
 }
 
 // Report tells a's breaker how a request went: by the reason of its failure,
@@ -101,7 +102,8 @@ func (g *Gate) Reset(ctx context.Context, host, name string) error {
 	if err := resetScript.Run(ctx, g.rdb, []string{g.keys.breakerOf(b)}, b.host, g.keys.channel(), b.name).Err(); err != nil {
 		return fmt.Errorf("try %s again: %w", name, err)
 	}
-	return nil
+	_, err := g.readBreaker(ctx, b)
+	return err
 }
 
 func (g *Gate) readBreaker(ctx context.Context, b breakerKey) (shut, error) {
@@ -116,7 +118,7 @@ func (g *Gate) readBreaker(ctx context.Context, b breakerKey) (shut, error) {
 func (g *Gate) learn(b breakerKey, reply []string) shut {
 	s := shut{
 		state: breakerState(reply[1]), until: fromNow(micros(reply[0]), micros(reply[2])),
-		fails: int(micros(reply[3])), reason: failure.Reason(reply[4]), version: reply[5],
+		fails: int(micros(reply[3])), reason: failure.Reason(reply[4]), version: reply[5], asOf: micros(reply[0]),
 	}
 	g.setBreaker(b, s)
 	return s
@@ -126,6 +128,9 @@ func (g *Gate) setBreaker(b breakerKey, s shut) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	old := g.breakers[b]
+	if s.asOf < old.asOf {
+		return
+	}
 	if s.state == stateClosed && s.fails == 0 {
 		delete(g.breakers, b)
 	} else {

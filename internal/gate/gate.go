@@ -25,6 +25,8 @@ const (
 	// askAgain is how long a line waits for a call before it asks again. In
 	// Redis it counts as waiting for three times as long.
 	askAgain = time.Second
+	// comeBack is the least time after which who found no place comes back.
+	comeBack = time.Second
 	// horizon bounds how far off a turn can be.
 	horizon = 15 * time.Minute
 	// maxHold bounds what a host can ask for.

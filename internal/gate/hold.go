@@ -65,12 +65,24 @@ func (g *Gate) listen(rdb redis.UniversalClient) {
 			}
 			switch m := m.(type) {
 			case *redis.Subscription:
+				g.callAll()
 				if err := g.reread(); err != nil && g.ctx.Err() == nil {
 					g.log.Warn("what hosts asked for is not known until they ask again", "error", err)
 				}
 			case *redis.Message:
 				g.hear(m.Payload)
 			}
+		}
+	}
+}
+
+// callAll lets every line ask again: it may have been called meanwhile.
+func (g *Gate) callAll() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, l := range g.lines {
+		if len(l.waiting) > 0 {
+			l.wake()
 		}
 	}
 }
@@ -119,7 +131,7 @@ func (g *Gate) hear(message string) {
 		dash := func(s string) string { return strings.TrimSuffix(s, "-") }
 		g.setBreaker(breakerKey{words[7], words[8]}, shut{
 			state: breakerState(words[2]), until: fromNow(micros(words[1]), micros(words[3])),
-			fails: int(micros(words[4])), reason: failure.Reason(dash(words[5])), version: dash(words[6]),
+			fails: int(micros(words[4])), reason: failure.Reason(dash(words[5])), version: dash(words[6]), asOf: micros(words[1]),
 		})
 	}
 }

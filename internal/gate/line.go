@@ -258,6 +258,9 @@ func (l *line) sort(now time.Time, r taken) (away []*waiter, rest time.Duration)
 	}
 	clear(l.waiting[len(stay):])
 	l.waiting = stay
+	if len(stay) == 0 {
+		return away, 0
+	}
 	return away, rest
 }
 
@@ -296,11 +299,14 @@ func (g *Gate) take(l *line, version string, wanted int, freed []string, first i
 	keys := append([]string{g.keys.host(k.host), g.keys.places(k.host), g.keys.line(k.host)}, g.keys.logs(k.host)...)
 	keys = append(keys, g.keys.breakerOf(b), g.keys.probes(b))
 	g.mu.Lock()
-	waiting := len(l.waiting)
+	waiting, ahead, now := len(l.waiting), aheadTime, time.Now()
+	for _, w := range l.waiting[:min(wanted, waiting)] {
+		ahead = min(ahead, max(0, w.deadline.Sub(now)))
+	}
 	g.mu.Unlock()
 	args := []any{
 		l.id, k.host, g.keys.channel(), k.breaker, version,
-		wanted, max(waiting, wanted), first, leaseTime.Microseconds(), aheadTime.Microseconds(), lim.InFlight,
+		wanted, max(waiting, wanted), first, leaseTime.Microseconds(), ahead.Microseconds(), lim.InFlight,
 	}
 	for i, n := range lim.rates() {
 		if n == 0 {
@@ -317,13 +323,13 @@ func (g *Gate) take(l *line, version string, wanted int, freed []string, first i
 	if err != nil {
 		return taken{}, fmt.Errorf("wait for the turn of %s: %w", k.host, err)
 	}
-	now := micros(reply[0])
+	clock := micros(reply[0])
 	r := taken{why: reply[1], state: breakerState(reply[3])}
 	if again := micros(reply[2]); again > 0 {
-		r.again = max(time.Duration(again-now)*time.Microsecond, time.Millisecond)
+		r.again = max(time.Duration(again-clock)*time.Microsecond, time.Millisecond)
 	}
 	for _, at := range reply[5:] {
-		r.grants = append(r.grants, time.Duration(micros(at)-now)*time.Microsecond)
+		r.grants = append(r.grants, time.Duration(micros(at)-clock)*time.Microsecond)
 	}
 	g.note(k.host, lim)
 	return r, nil
@@ -333,12 +339,13 @@ func (g *Gate) take(l *line, version string, wanted int, freed []string, first i
 func (g *Gate) turns(l *line, n int, r taken) ([]time.Duration, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), scriptTime)
 	defer cancel()
-	byPace := 0
+	from, byPace := r.again, 0
 	if r.why == "place" {
-		byPace = 1
+		// Nobody knows when one is free, only how often one was.
+		from, byPace = comeBack, 1
 	}
 	reply, err := turnScript.Run(ctx, g.rdb, []string{g.keys.host(l.key.host)},
-		n, r.again.Microseconds(), l.key.limits.step().Microseconds(), horizon.Microseconds(), byPace).StringSlice()
+		n, from.Microseconds(), l.key.limits.step().Microseconds(), horizon.Microseconds(), byPace).StringSlice()
 	if err != nil {
 		return nil, fmt.Errorf("find the next turn of %s: %w", l.key.host, err)
 	}
@@ -350,7 +357,7 @@ func (g *Gate) turns(l *line, n int, r taken) ([]time.Duration, error) {
 		if d > horizon {
 			d = horizon/2 + spread(horizon/2)
 		}
-		after[i] = d + spread(min(step, time.Second))
+		after[i] = d + spread(max(min(step, time.Second), 100*time.Millisecond))
 	}
 	return after, nil
 }
