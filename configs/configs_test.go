@@ -109,7 +109,7 @@ func TestDefaultsAreThePackages(t *testing.T) {
 			Timeout: 30 * time.Second,
 		},
 		Providers: configs.ProvidersSettings{BaseURLs: map[string]string{}},
-		Log:       configs.LogSettings{Level: "info", Format: "auto"},
+		Log:       configs.LogSettings{Level: "auto", Format: "auto"},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("config.yaml against the packages' defaults (-want +got):\n%s", diff)
@@ -359,7 +359,7 @@ func TestProblems(t *testing.T) {
 			`harvest.yaml:4, HARVEST_PICTURE_MAX_BYTES: picture.min_bytes 50 is above picture.max_bytes 10; no picture could pass`,
 			`harvest.yaml:5: picture.allow: "nonsense": want host:port or a network such as 10.20.0.0/16`,
 			`HARVEST_PICTURE_TIMEOUT: picture.timeout: 0s: want more than 0`,
-			`harvest.yaml:6: log.level is "loud": give debug, info, warn or error`,
+			`harvest.yaml:6: log.level is "loud": give auto, debug, info, warn or error`,
 		}},
 		{"several servers", source{file: "redis:\n  url: redis://r\n  cluster:\n    addrs: [\"a:1\"]\n"},
 			[]string{"harvest.yaml:2, harvest.yaml:4: redis.url, redis.sentinel and redis.cluster exclude each other; set one"}},

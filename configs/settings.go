@@ -103,7 +103,8 @@ type ProvidersSettings struct {
 
 // LogSettings say what is logged and how.
 type LogSettings struct {
-	// Level is debug, info, warn or error. Default info.
+	// Level is debug, info, warn, error, or auto: info for workers, warn for
+	// commands. Default auto.
 	Level string `mapstructure:"level"`
 	// Format is text, json, or auto: text on a terminal, json elsewhere.
 	// Default auto.
@@ -159,8 +160,8 @@ func (s Settings) Validate() error {
 		bad("storage.names is %.40q: give %s or %s", n, NamesReadable, NamesContent)
 	}
 	errs = append(errs, s.Redis.Validate(), s.Queue.Validate(), s.Worker.Validate(), s.Picture.Validate(), s.Providers.validate())
-	if !slices.Contains([]string{"debug", "info", "warn", "error"}, s.Log.Level) {
-		bad("log.level is %.40q: give debug, info, warn or error", s.Log.Level)
+	if !slices.Contains([]string{"auto", "debug", "info", "warn", "error"}, s.Log.Level) {
+		bad("log.level is %.40q: give auto, debug, info, warn or error", s.Log.Level)
 	}
 	if !slices.Contains([]string{"auto", "text", "json"}, s.Log.Format) {
 		bad("log.format is %.40q: give auto, text or json", s.Log.Format)

@@ -136,9 +136,20 @@ func (e *Enqueuer) fill(ctx context.Context, batch *results.Enqueuing, job Job, 
 
 	chunks := make(chan chunk, adders)
 	refs := make(chan pushed, queued)
-	g.Go(func() error {
+	// A read of a terminal or a pipe cannot be interrupted, so the end of ctx
+	// does not wait for the next line.
+	ended := make(chan error, 1)
+	go func() {
 		defer close(chunks)
-		return read(ctx, job, batch.Shards(), chunks, t)
+		ended <- read(ctx, job, batch.Shards(), chunks, t)
+	}()
+	g.Go(func() error {
+		select {
+		case err := <-ended:
+			return err
+		case <-ctx.Done():
+			return ctx.Err()
+		}
 	})
 	g.Go(func() error {
 		defer close(refs)
@@ -198,6 +209,9 @@ func read(ctx context.Context, job Job, shards int, out chan<- chunk, t *tally) 
 	open := make([][]results.Line, shards)
 	for {
 		line, err := job.Names.Next()
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
 		if bad, ok := errors.AsType[*names.BadLine](err); ok {
 			t.bad()
 			if job.Bad != nil {
@@ -236,27 +250,41 @@ func add(ctx context.Context, batch *results.Enqueuing, in <-chan chunk, out cha
 	g, ctx := errgroup.WithContext(ctx)
 	for range adders {
 		g.Go(func() error {
-			for c := range in {
-				added, err := batch.Add(ctx, c.shard, c.lines)
-				if err != nil {
-					return err
-				}
-				for _, a := range added {
-					t.added(a)
-					if !a.State.Open() || a.Duplicate {
-						continue
+			for {
+				select {
+				case c, ok := <-in:
+					if !ok {
+						return nil
 					}
-					select {
-					case out <- pushed{a.Ref, !a.New}:
-					case <-ctx.Done():
-						return ctx.Err()
+					if err := addChunk(ctx, batch, c, out, t); err != nil {
+						return err
 					}
+				case <-ctx.Done():
+					return ctx.Err()
 				}
 			}
-			return nil
 		})
 	}
 	return g.Wait()
+}
+
+func addChunk(ctx context.Context, batch *results.Enqueuing, c chunk, out chan<- pushed, t *tally) error {
+	added, err := batch.Add(ctx, c.shard, c.lines)
+	if err != nil {
+		return err
+	}
+	for _, a := range added {
+		t.added(a)
+		if !a.State.Open() || a.Duplicate {
+			continue
+		}
+		select {
+		case out <- pushed{a.Ref, !a.New}:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return nil
 }
 
 func (e *Enqueuer) push(ctx context.Context, provider string, in <-chan pushed, t *tally) error {

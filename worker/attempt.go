@@ -11,6 +11,7 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/hibiken/asynq"
+	"golang.org/x/time/rate"
 
 	"github.com/picharvest/picharvest/internal/failure"
 	"github.com/picharvest/picharvest/internal/results"
@@ -54,27 +55,29 @@ type attempts struct {
 	maxAttempts int
 	delay       time.Duration
 	maxDelay    time.Duration
+	// says bounds the log lines about what waits.
+	says rate.Sometimes
 }
 
 // run does one run of a task. nil means that asynq may forget the task.
 func (a *attempts) run(ctx context.Context, r tasks.Ref, rank int, s step) error {
 	b, err := a.db.Begin(ctx, r, rank)
 	if err != nil {
-		return a.later(fmt.Errorf("read the record: %w", err), time.Second)
+		return a.putOff(r, fmt.Errorf("read the record: %w", err))
 	}
 	if b.Void {
 		return nil
 	}
 	due, err := s.due(ctx, b)
 	if err != nil {
-		return a.later(err, time.Second)
+		return a.putOff(r, err)
 	}
 	if !due {
 		return nil
 	}
 	if b.Crashes+1 >= maxCrashes {
 		e := failure.Newf(failure.ReasonCrashed, failure.Final, "the worker died on this name %d times", maxCrashes)
-		return a.giveUp(ctx, r, s, e, "", true)
+		return a.giveUp(ctx, r, rank, s, e, "", true)
 	}
 	// A run that asynq counted and we did not never came back.
 	retried, _ := asynq.GetRetryCount(ctx)
@@ -83,7 +86,7 @@ func (a *attempts) run(ctx context.Context, r tasks.Ref, rank int, s step) error
 
 	host, err := a.turn(ctx, r, rank, b, s, suspect, token)
 	if err == nil {
-		a.tell(ctx, r)
+		a.tell(ctx, r, rank)
 		return nil
 	}
 	return a.verdict(ctx, r, rank, s, host, token, err)
@@ -102,6 +105,9 @@ func (a *attempts) turn(ctx context.Context, r tasks.Ref, rank int, b results.Be
 		return "", err
 	}
 	defer leave()
+	if a.leaving.Err() != nil {
+		return "", errLeaving
+	}
 	if suspect {
 		if err := a.db.Mark(ctx, r, rank, token, true); err != nil {
 			return "", failure.New(failure.ReasonInternal, failure.Hold, err)
@@ -131,9 +137,9 @@ func (a *attempts) verdict(ctx context.Context, r tasks.Ref, rank int, s step, h
 	e := failure.From(err)
 	switch {
 	case e.Kind == failure.Final:
-		return a.giveUp(ctx, r, s, e, host, false)
+		return a.giveUp(ctx, r, rank, s, e, host, false)
 	case e.Kind == failure.Hold && !asked(e):
-		return a.later(e, max(e.RetryAfter, time.Second))
+		return a.putOff(r, e)
 	}
 	late, cancel := detached(ctx)
 	defer cancel()
@@ -141,13 +147,13 @@ func (a *attempts) verdict(ctx context.Context, r tasks.Ref, rank int, s step, h
 	tries, waits, open, cerr := a.db.CountTry(late, r, rank, token, wait)
 	switch {
 	case cerr != nil:
-		return a.later(cerr, time.Second)
+		return a.putOff(r, cerr)
 	case !open:
 		return nil
 	case tries >= a.maxAttempts || waits >= waitsPerAttempt*a.maxAttempts:
-		return a.giveUp(ctx, r, s, e, host, true)
+		return a.giveUp(ctx, r, rank, s, e, host, true)
 	case wait:
-		return a.later(e, max(e.RetryAfter, time.Second))
+		return a.later(e, pause(e))
 	}
 	return &again{err: e, delay: a.backoff(tries), counts: true}
 }
@@ -155,6 +161,19 @@ func (a *attempts) verdict(ctx context.Context, r tasks.Ref, rank int, s step, h
 // asked reports whether the wait was asked for by the other side.
 func asked(e *failure.Error) bool {
 	return e.Reason == failure.ReasonRateLimited || e.Reason == failure.ReasonUnavailable
+}
+
+// pause is how long a hold lasts: a second at least, for what counts no try
+// would otherwise be asked without a pause.
+func pause(e *failure.Error) time.Duration { return max(e.RetryAfter, time.Second) }
+
+// putOff gives the task back for a cause that is not the name's, and says so
+// now and then: nobody else would.
+func (a *attempts) putOff(r tasks.Ref, err error) error {
+	a.says.Do(func() {
+		a.log.Warn("tasks wait and try again by themselves; no name is lost", "batch", r.Batch, "cause", err)
+	})
+	return a.later(err, pause(failure.From(err)))
 }
 
 // later gives the task back without counting anything.
@@ -165,8 +184,8 @@ func (a *attempts) later(err error, delay time.Duration) error {
 // backoff doubles from delay to maxDelay, less up to a half by chance.
 func (a *attempts) backoff(tries int) time.Duration {
 	d := a.maxDelay
-	if shift := tries - 1; shift < 30 {
-		d = min(a.delay<<shift, a.maxDelay)
+	if shift := tries - 1; shift < 63 && a.delay <= a.maxDelay>>shift {
+		d = a.delay << shift
 	}
 	if d <= 0 {
 		return 0
@@ -175,29 +194,33 @@ func (a *attempts) backoff(tries int) time.Duration {
 }
 
 // giveUp records the failure, then shows it in asynq's archive.
-func (a *attempts) giveUp(ctx context.Context, r tasks.Ref, s step, e *failure.Error, host string, exhausted bool) error {
+func (a *attempts) giveUp(ctx context.Context, r tasks.Ref, rank int, s step, e *failure.Error, host string, exhausted bool) error {
 	late, cancel := detached(ctx)
 	defer cancel()
 	recorded, err := s.fail(late, e, host, exhausted)
 	if err != nil {
-		return a.later(fmt.Errorf("record the failure: %w", err), time.Second)
+		return a.putOff(r, fmt.Errorf("record the failure: %w", err))
 	}
 	if !recorded {
 		return nil
 	}
-	a.tell(late, r)
+	a.tell(late, r, rank)
 	return fmt.Errorf("%s: %w: %w", e.Reason, e, asynq.SkipRetry)
 }
 
 // tell reports a name that has come to its end.
-func (a *attempts) tell(ctx context.Context, r tasks.Ref) {
+func (a *attempts) tell(ctx context.Context, r tasks.Ref, rank int) {
 	if a.settled == nil {
 		return
 	}
 	rec, err := a.db.Record(ctx, r.Batch, r.Shard, r.Name)
-	if err == nil && !rec.State.Open() && rec.Generation == r.Generation {
-		a.settled(r.Batch, rec)
+	if err != nil || rec.State.Open() || rec.Generation != r.Generation {
+		return
 	}
+	if rank == results.LookupRank && rec.Lookup != nil && len(rec.Lookup.Pictures) > 0 {
+		return // its pictures may be done already, and tell by themselves
+	}
+	a.settled(r.Batch, rec)
 }
 
 // detached returns a context for what must be written though ctx is over.

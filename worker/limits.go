@@ -8,6 +8,7 @@ import (
 	"golang.org/x/sync/semaphore"
 	"golang.org/x/time/rate"
 
+	"github.com/picharvest/picharvest/internal/failure"
 	"github.com/picharvest/picharvest/internal/lookup"
 )
 
@@ -52,8 +53,13 @@ func newLimit(l lookup.Limits) *limit {
 	return &out
 }
 
+// tooFar is how long a task stays away whose turn at its host would come
+// after the task's own time.
+const tooFar = time.Minute
+
 // wait waits for the host's turn, and returns what ends it. It gives up when
-// ctx or leaving is over.
+// ctx or leaving is over, and at once, with a hold, when the turn would come
+// after ctx's deadline.
 func (l *limit) wait(ctx, leaving context.Context) (func(), error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -77,6 +83,10 @@ func (l *limit) turn(ctx context.Context) (func(), error) {
 	for _, r := range l.rates {
 		if err := r.Wait(ctx); err != nil {
 			done()
+			if ctx.Err() == nil {
+				// The turn comes after the task's own time.
+				err = &failure.Error{Reason: failure.ReasonInternal, Kind: failure.Hold, RetryAfter: tooFar, Err: err}
+			}
 			return nil, err
 		}
 	}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/picharvest/picharvest/internal/failure"
 	"github.com/picharvest/picharvest/internal/lookup"
+	"github.com/picharvest/picharvest/internal/netguard"
 	"github.com/picharvest/picharvest/internal/results"
 	"github.com/picharvest/picharvest/tasks"
 )
@@ -51,12 +52,15 @@ func (s *lookupStep) work(ctx context.Context, b results.Begun) (string, error) 
 	answer, err := p.Service.Lookup(ctx, s.ref.Name)
 	if err != nil {
 		if e := failure.From(err); e.Kind == failure.Hold {
-			s.limits[b.Provider].hold(e.RetryAfter)
+			s.limits[b.Provider].hold(pause(e))
 		}
 		return p.Host, err
 	}
 	record, state := recorded(answer)
-	ok, err := s.db.CommitLookup(ctx, s.ref, state, record)
+	// A good answer is kept though the task's time is over.
+	late, cancel := detached(ctx)
+	defer cancel()
+	ok, err := s.db.CommitLookup(late, s.ref, state, record)
 	if err != nil {
 		return p.Host, failure.New(failure.ReasonInternal, failure.Hold, err)
 	}
@@ -114,7 +118,12 @@ func recorded(a lookup.Answer) (results.Lookup, results.State) {
 		l.Attributes = append(l.Attributes, results.Attribute(attr))
 	}
 	for _, p := range a.Pictures {
-		l.Pictures = append(l.Pictures, p.Candidates)
+		// A password is never kept, and its URL never asked.
+		urls := make([]string, len(p.Candidates))
+		for i, u := range p.Candidates {
+			urls[i] = netguard.HideUserinfo(u)
+		}
+		l.Pictures = append(l.Pictures, urls)
 	}
 	switch a.Verdict {
 	case lookup.Found:

@@ -100,7 +100,7 @@ func (s *pictureStep) work(ctx context.Context, b results.Begun) (string, error)
 		e, ok := errors.AsType[*failure.Error](err)
 		if !ok || e.Kind != failure.Final {
 			if ok && e.Kind == failure.Hold {
-				s.limits[b.Provider].hold(e.RetryAfter)
+				s.limits[b.Provider].hold(pause(e))
 			}
 			return next, err
 		}
@@ -149,9 +149,12 @@ func (s *pictureStep) keep(ctx context.Context, body io.Reader) (results.Picture
 	if err != nil {
 		return results.Picture{}, err
 	}
+	// What it could complain about is a file that is left; the error that
+	// led here matters more. After Commit it does nothing.
+	defer func() { _ = w.Abort() }()
 	info, err := s.checker.Check(ctx, body, w)
 	if err != nil {
-		return results.Picture{}, errors.Join(err, w.Abort())
+		return results.Picture{}, err
 	}
 	key := s.naming(s.ref.Batch, s.ref.Name, s.rank, info)
 	if err := w.Commit(ctx, key); err != nil {

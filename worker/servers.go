@@ -9,6 +9,7 @@ import (
 
 	"github.com/hibiken/asynq"
 	"github.com/redis/go-redis/v9"
+	"golang.org/x/time/rate"
 
 	"github.com/picharvest/picharvest/tasks"
 )
@@ -23,22 +24,22 @@ const (
 )
 
 // startServers starts the fetchers of one queue.
-func startServers(rdb redis.UniversalClient, queue string, concurrency int, cfg Config, h asynq.Handler, log *slog.Logger) ([]*asynq.Server, error) {
-	n := min(maxFetchers, (concurrency+namesPerFetcher-1)/namesPerFetcher)
+func startServers(rdb redis.UniversalClient, queue string, concurrency int, cfg Config, h asynq.Handler, log asynqLog) ([]*asynq.Server, error) {
 	var servers []*asynq.Server
-	for i := range n {
+	for _, share := range fetchers(concurrency) {
 		s := asynq.NewServerFromRedisClient(rdb, asynq.Config{
-			Concurrency: (concurrency + i) / n, // the shares add up to concurrency
+			Concurrency: share,
 			Queues:      map[string]int{queue: 1},
 			// Not the signal's context: that would fail every running task.
 			BaseContext:              context.Background,
 			TaskCheckInterval:        cfg.PollInterval,
 			DelayedTaskCheckInterval: forwardEvery,
-			ShutdownTimeout:          cfg.ShutdownTimeout,
-			RetryDelayFunc:           retryDelay,
-			IsFailure:                isFailure,
-			Logger:                   asynqLog{log},
-			LogLevel:                 asynq.WarnLevel,
+			// 0 would be a default of asynq's.
+			ShutdownTimeout: max(cfg.ShutdownTimeout, time.Nanosecond),
+			RetryDelayFunc:  retryDelay,
+			IsFailure:       isFailure,
+			Logger:          log,
+			LogLevel:        asynq.WarnLevel,
 		})
 		if err := s.Start(h); err != nil {
 			return servers, fmt.Errorf("serve queue %s: %w", queue, err)
@@ -46,6 +47,17 @@ func startServers(rdb redis.UniversalClient, queue string, concurrency int, cfg 
 		servers = append(servers, s)
 	}
 	return servers, nil
+}
+
+// fetchers returns the concurrency of each fetcher of a queue; the shares add
+// up to the queue's.
+func fetchers(concurrency int) []int {
+	n := min(maxFetchers, (concurrency+namesPerFetcher-1)/namesPerFetcher)
+	shares := make([]int, n)
+	for i := range shares {
+		shares[i] = (concurrency + i) / n
+	}
+	return shares
 }
 
 // typed makes an asynq handler of one that takes a decoded payload.
@@ -96,19 +108,36 @@ func retryDelay(_ int, err error, _ *asynq.Task) time.Duration {
 }
 
 // isFailure is asynq's: whether a retry is counted. What asynq counts beyond
-// our own failed tries are crashes, so a lost lease must count.
+// our own failed tries are crashes, so a lost lease must count, and a task
+// whose time ran out while it waited must not.
 func isFailure(err error) bool {
 	if a, ok := errors.AsType[*again](err); ok {
 		return a.counts
 	}
-	return true
+	return !errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, context.Canceled)
 }
 
-// asynqLog passes asynq's log on.
-type asynqLog struct{ log *slog.Logger }
+// asynqLog passes asynq's log on, its errors at no more than a bounded rate:
+// while Redis is away each server has several to tell every second. asynq's
+// warnings are about single tasks, of which our records tell.
+type asynqLog struct {
+	log   *slog.Logger
+	limit *rate.Limiter
+}
 
-func (l asynqLog) Debug(args ...any) { l.log.Debug(fmt.Sprint(args...), "component", "asynq") }
-func (l asynqLog) Info(args ...any)  { l.log.Debug(fmt.Sprint(args...), "component", "asynq") }
-func (l asynqLog) Warn(args ...any)  { l.log.Info(fmt.Sprint(args...), "component", "asynq") }
-func (l asynqLog) Error(args ...any) { l.log.Warn(fmt.Sprint(args...), "component", "asynq") }
+func newAsynqLog(log *slog.Logger) asynqLog {
+	return asynqLog{log: log, limit: rate.NewLimiter(1, 5)}
+}
+
+func (l asynqLog) Debug(args ...any) { l.debug(args) }
+func (l asynqLog) Info(args ...any)  { l.debug(args) }
+func (l asynqLog) Warn(args ...any)  { l.debug(args) }
 func (l asynqLog) Fatal(args ...any) { l.log.Error(fmt.Sprint(args...), "component", "asynq") }
+
+func (l asynqLog) Error(args ...any) {
+	if l.limit.Allow() {
+		l.log.Warn(fmt.Sprint(args...), "component", "asynq")
+	}
+}
+
+func (l asynqLog) debug(args []any) { l.log.Debug(fmt.Sprint(args...), "component", "asynq") }

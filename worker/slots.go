@@ -32,6 +32,9 @@ func (s *slots) do(ctx, leaving context.Context, express bool, f func() error) e
 }
 
 func (s *slots) acquire(ctx, leaving context.Context, express bool) error {
+	if leaving.Err() != nil {
+		return errLeaving
+	}
 	s.mu.Lock()
 	if s.free > 0 {
 		s.free--
@@ -55,16 +58,24 @@ func (s *slots) acquire(ctx, leaving context.Context, express bool) error {
 	case <-leaving.Done():
 		err = errLeaving
 	}
+	if !s.leaveLine(line, turn) {
+		// The slot was given in the same moment: the next in line gets it.
+		s.release()
+	}
+	return err
+}
+
+// leaveLine reports whether turn still stood in line.
+func (s *slots) leaveLine(line *[]chan struct{}, turn chan struct{}) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for i, c := range *line {
 		if c == turn {
 			*line = append((*line)[:i], (*line)[i+1:]...)
-			return err
+			return true
 		}
 	}
-	// The slot was given in the same moment: it is taken after all.
-	return nil
+	return false
 }
 
 func (s *slots) release() {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/hibiken/asynq"
 	"github.com/redis/go-redis/v9"
+	"golang.org/x/time/rate"
 
 	"github.com/picharvest/picharvest/internal/picture"
 	"github.com/picharvest/picharvest/internal/results"
@@ -56,6 +57,10 @@ type Worker struct {
 
 	lookupSlots  map[string]*slots
 	pictureSlots *slots
+	asynqLog     asynqLog
+	// running counts the handlers; asynq gives a task back that outlasts the
+	// shutdown, but its handler still has something to clear away.
+	running sync.WaitGroup
 
 	// leaving is over when no new work is to begin.
 	leaving context.Context
@@ -66,13 +71,17 @@ type Worker struct {
 	unknown map[string]bool
 }
 
+// sayEvery is how often the log tells that tasks have to wait.
+const sayEvery = 10 * time.Second
+
 // New returns a worker. cfg must be valid.
 func New(cfg Config, deps Deps) *Worker {
 	leaving, leave := context.WithCancel(context.Background())
 	w := &Worker{
 		cfg: cfg, deps: deps, log: deps.Logger, leaving: leaving, leave: leave,
 		lookupSlots: make(map[string]*slots), pictureSlots: newSlots(cfg.PictureSlots()),
-		servers: make(map[string][]*asynq.Server), unknown: make(map[string]bool),
+		asynqLog: newAsynqLog(deps.Logger),
+		servers:  make(map[string][]*asynq.Server), unknown: make(map[string]bool),
 	}
 	for name := range deps.Providers {
 		w.lookupSlots[name] = newSlots(cfg.LookupSlots())
@@ -80,6 +89,7 @@ func New(cfg Config, deps Deps) *Worker {
 	w.attempts = attempts{
 		db: deps.DB, log: deps.Logger, leaving: leaving, settled: deps.Settled, crowd: newCrowd(),
 		maxAttempts: cfg.MaxAttempts, delay: cfg.RetryDelay, maxDelay: cfg.MaxRetryDelay,
+		says: rate.Sometimes{Interval: sayEvery},
 	}
 	w.lookup = lookupHandler{
 		db: deps.DB, queue: deps.Queue, namespace: deps.Namespace,
@@ -96,7 +106,8 @@ func New(cfg Config, deps Deps) *Worker {
 const discoverEvery = time.Second
 
 // Run works until ctx is over, then stops taking tasks, lets the running ones
-// end for at most Config.ShutdownTimeout, gives the rest back, and returns.
+// end for at most Config.ShutdownTimeout, gives the rest back, and returns
+// when no handler runs any more.
 // The queues of providers named in first are served at once; all others as
 // they come into being.
 func (w *Worker) Run(ctx context.Context, first ...string) error {
@@ -183,7 +194,7 @@ func (w *Worker) serve(q tasks.Queue) error {
 		return nil
 	}
 	handler, concurrency := w.handler(q)
-	servers, err := startServers(w.deps.Redis, name, concurrency, w.cfg, handler, w.log)
+	servers, err := startServers(w.deps.Redis, name, concurrency, w.cfg, handler, w.asynqLog)
 	w.servers[name] = servers
 	return err
 }
@@ -192,12 +203,16 @@ func (w *Worker) handler(q tasks.Queue) (asynq.Handler, int) {
 	express := q.Lane == tasks.Express
 	if q.Kind == tasks.Lookups {
 		return typed(tasks.TypeLookup, tasks.DecodeLookup, w.log, func(ctx context.Context, p tasks.LookupPayload) error {
+			w.running.Add(1)
+			defer w.running.Done()
 			return w.lookupSlots[q.Provider].do(ctx, w.leaving, express, func() error {
 				return w.attempts.run(ctx, p.Ref, results.LookupRank, w.lookup.step(p.Ref))
 			})
 		}), w.cfg.LookupSlots()
 	}
 	return typed(tasks.TypePicture, tasks.DecodePicture, w.log, func(ctx context.Context, p tasks.PicturePayload) error {
+		w.running.Add(1)
+		defer w.running.Done()
 		return w.pictureSlots.do(ctx, w.leaving, express, func() error {
 			return w.attempts.run(ctx, p.Ref, p.Rank, w.picture.step(p.Ref, p.Rank))
 		})
@@ -216,6 +231,7 @@ func (w *Worker) shutdown() {
 	each(all, (*asynq.Server).Stop)
 	w.leave()
 	each(all, (*asynq.Server).Shutdown)
+	w.running.Wait()
 	w.servers = make(map[string][]*asynq.Server)
 
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)

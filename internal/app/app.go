@@ -60,6 +60,9 @@ func Open(ctx context.Context, s configs.Settings, mode Mode, log *slog.Logger) 
 		a.Place = "Redis at " + rc.Addr()
 	default:
 		e, err := embedded.Open(ctx, s.Data, embedded.Options{Logger: log, Create: mode == Own})
+		if errors.Is(err, embedded.ErrNoData) {
+			return nil, fmt.Errorf("%w; for the Redis of your workers give --redis URL or set HARVEST_REDIS_URL", err)
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -135,8 +138,15 @@ func step(info *asynq.TaskInfo) (tasks.Ref, int, error) {
 	return p.Ref, results.LookupRank, err
 }
 
+// version is put in by the linker where the build knows better than Go:
+// -ldflags "-X github.com/picharvest/picharvest/internal/app.version=v1.2.3".
+var version string
+
 // Version returns the version that the binary was built from.
 func Version() string {
+	if version != "" {
+		return strings.TrimPrefix(version, "v")
+	}
 	info, ok := debug.ReadBuildInfo()
 	if !ok || info.Main.Version == "" || info.Main.Version == "(devel)" {
 		return "devel"

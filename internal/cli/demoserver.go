@@ -1,9 +1,11 @@
 package cli
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"os"
@@ -17,7 +19,10 @@ import (
 )
 
 func demoServerCommand(env *Env) *cobra.Command {
-	var cfg demo.Config
+	var (
+		cfg   demo.Config
+		names bool
+	)
 	c := &cobra.Command{
 		Use:   "demo-server",
 		Short: "Serve the lookup service of the demo",
@@ -27,6 +32,7 @@ those of --catalog, and as many made-up ones as --people says. As a stage for
 tests it can be slow, forget names and fail.`,
 		Example: `  harvest demo-server
   harvest demo-server --people 10000 --latency 50ms --error-rate 0.01
+  harvest demo-server --people 10000 --names > many.txt
   curl 'http://127.0.0.1:8000/?name=Brus%20Lee'`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
@@ -40,6 +46,9 @@ tests it can be slow, forget names and fail.`,
 				return usage(err)
 			}
 			defer d.Close()
+			if names {
+				return printNames(env.Out, d)
+			}
 			ln, err := d.Listen(c.Context())
 			if err != nil {
 				return usage(err)
@@ -62,8 +71,20 @@ tests it can be slow, forget names and fail.`,
 	f.Float64Var(&cfg.BusyRate, "busy-rate", 0, "`share` of answers that ask to come later, 0 to 1")
 	f.IntVar(&cfg.BusyStatus, "busy-status", 0, "their `status`: 429 (default) or 503")
 	f.DurationVar(&cfg.RetryAfter, "retry-after", 0, "the `time` they ask for (default 1s)")
+	f.BoolVar(&names, "names", false, "print the names that it would know, and end")
 	f.BoolVar(&cfg.Count, "count", false, "count requests; GET /-/counts shows them")
 	return c
+}
+
+// printNames writes a names file of everybody the server knows.
+func printNames(w io.Writer, d *demo.Server) error {
+	out := bufio.NewWriter(w)
+	for name := range d.Names() {
+		if _, err := fmt.Fprintln(out, name); err != nil {
+			return err
+		}
+	}
+	return out.Flush()
 }
 
 // startDemo serves the built-in demo in this process and points its provider

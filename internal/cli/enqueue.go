@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"io"
 	"log/slog"
 	"strings"
@@ -28,6 +29,7 @@ type enqueueFlags struct {
 	wait, dryRun, quiet bool
 	asJSON              bool
 	progress, failOn    string
+	lines               lineFlags
 }
 
 func enqueueCommand(env *Env) *cobra.Command {
@@ -57,16 +59,23 @@ provider.`,
 	f.BoolVar(&fl.asJSON, "json", false, "write the report as one JSON object")
 	f.StringVar(&fl.progress, "progress", progressAuto, "`form` of progress with --wait: auto, bar, plain, json or none")
 	f.StringVar(&fl.failOn, "fail-on", "failed", "with --wait exit 1 on `what`: failed, not_found, no_picture, none or N%")
+	fl.lines.add(c)
 	providerFlags(env, c)
 	env.setting(f, "queue.shards", "shards", "", "`number` of shards of a new batch (default 1)")
 	complete(c, "progress", progressWords)
 	return c
 }
 
-func enqueue(c *cobra.Command, env *Env, fl enqueueFlags) error {
+func enqueue(c *cobra.Command, env *Env, fl enqueueFlags) (err error) {
 	ctx := c.Context()
 	fails, err := parseFailOn(fl.failOn)
 	if err != nil {
+		return err
+	}
+	if fl.quiet {
+		fl.progress = progressNone
+	}
+	if err := checkProgress(fl.progress); err != nil {
 		return err
 	}
 	in, err := openNames(env, fl.file, fl.batch)
@@ -99,7 +108,10 @@ func enqueue(c *cobra.Command, env *Env, fl enqueueFlags) error {
 	defer closeApp(a, &err)
 
 	began := time.Now()
-	bad := badLines{w: env.Err}
+	bad, closeRejects, err := fl.lines.open(env, in)
+	if err != nil {
+		return err
+	}
 	job := enqueuer.Job{Batch: in.batch, Provider: s.Provider, Label: in.path, Names: in.file, Bad: bad.show}
 	if env.Err.terminal() && !fl.quiet {
 		job.Progress = func(r enqueuer.Report) {
@@ -109,6 +121,9 @@ func enqueue(c *cobra.Command, env *Env, fl enqueueFlags) error {
 	report, err := a.Enqueuer().Enqueue(ctx, job)
 	if job.Progress != nil {
 		fmt.Fprint(env.Err, "\r\x1b[K")
+	}
+	if rerr := closeRejects(); rerr != nil {
+		fmt.Fprintf(env.Err, "--rejects: %v\n", rerr)
 	}
 	if err != nil {
 		return fmt.Errorf("enqueue %s: %w (%s; the same command again completes it)", in.path, err, reportWords(report))
@@ -133,13 +148,7 @@ func enqueue(c *cobra.Command, env *Env, fl enqueueFlags) error {
 }
 
 func enqueueWait(ctx context.Context, env *Env, a *app.App, batch string, fl enqueueFlags, fails failOn) error {
-	if fl.quiet {
-		fl.progress = progressNone
-	}
-	p, err := newProgress(env, fl.progress)
-	if err != nil {
-		return err
-	}
+	p := newProgress(env, fl.progress)
 	b, counts, err := wait(ctx, a, batch, p, waitPoll)
 	p.done()
 	if ctx.Err() != nil && isCancelled(err) {
@@ -214,7 +223,10 @@ func tellWorkers(ctx context.Context, w io.Writer, a *app.App) error {
 // dryRun reads the file and shows what would be asked.
 func dryRun(env *Env, s configs.Settings, in *namesFile, def *lookup.Definition) error {
 	bad := badLines{w: env.Err}
-	seen := make(map[string]struct{})
+	// Hashes stand for the names, so that a million of them fit; two names
+	// with one hash are as good as impossible.
+	seen := make(map[uint64]struct{})
+	seed := maphash.MakeSeed()
 	var total, doubles int64
 	var example string
 	for {
@@ -229,18 +241,19 @@ func dryRun(env *Env, s configs.Settings, in *namesFile, def *lookup.Definition)
 		if err != nil {
 			return usage(err)
 		}
-		if _, ok := seen[line.Name]; ok {
+		hash := maphash.String(seed, line.Name)
+		if _, ok := seen[hash]; ok {
 			doubles++
 			continue
 		}
-		seen[line.Name] = struct{}{}
+		seen[hash] = struct{}{}
 		if total++; example == "" {
 			example = line.Name
 		}
 	}
 	fmt.Fprintf(env.Out, "batch     %s\n", in.batch)
 	fmt.Fprintf(env.Out, "provider  %s: %s\n", def.Name, def.Description)
-	fmt.Fprintf(env.Out, "names     %s, %s duplicates, %s\n", count(total), count(doubles), lineCount(int64(bad.shown))+" refused")
+	fmt.Fprintf(env.Out, "names     %s, %s duplicates, %s\n", count(total), count(doubles), count(int64(bad.shown))+" refused lines")
 	if err := def.Check(s.Contact, lookup.SystemSecrets); err != nil {
 		return usage(err)
 	}

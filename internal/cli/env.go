@@ -28,24 +28,24 @@ type Env struct {
 
 	configFile string
 	// settings maps flags to the settings that they set.
-	settings map[string]string
+	settings map[*pflag.Flag]string
 }
 
 func newEnv(std Streams) *Env {
-	return &Env{In: std.In, Out: std.Out, Err: &screen{w: std.Err}, settings: make(map[string]string)}
+	return &Env{In: std.In, Out: std.Out, Err: &screen{w: std.Err}, settings: make(map[*pflag.Flag]string)}
 }
 
 // setting adds a flag for a setting. Its default is the setting's own.
 func (e *Env) setting(f *pflag.FlagSet, key, flag, short, help string) {
 	f.StringP(flag, short, "", help)
-	e.settings[flag] = key
+	e.settings[f.Lookup(flag)] = key
 }
 
 // loaded reads the settings of all sources for command c.
 func (e *Env) loaded(c *cobra.Command) (*configs.Loaded, error) {
 	flags := make(map[string]*pflag.Flag)
 	c.Flags().Visit(func(f *pflag.Flag) {
-		if key, ok := e.settings[f.Name]; ok {
+		if key, ok := e.settings[f]; ok {
 			flags[key] = f
 		}
 	})
@@ -61,16 +61,19 @@ func (e *Env) open(ctx context.Context, c *cobra.Command, mode app.Mode, fallbac
 	return app.Open(ctx, s, mode, e.logger(s, fallback))
 }
 
-// logger logs to stderr: text on a terminal, JSON otherwise. fallback is the
-// least level where the settings leave it at the default.
+// logger logs to stderr. A service (fallback info) logs text on a terminal
+// and JSON otherwise; a command (fallback warn) speaks to its user. The
+// settings can ask for either. fallback is the least level of auto.
 func (e *Env) logger(s configs.Settings, fallback slog.Level) *slog.Logger {
-	level := fallback
-	if s.Log.Level != "info" {
-		_ = level.UnmarshalText([]byte(s.Log.Level)) // valid settings only
+	opts := &slog.HandlerOptions{Level: fallback}
+	if level := new(slog.Level); level.UnmarshalText([]byte(s.Log.Level)) == nil {
+		opts.Level = level
 	}
-	opts := &slog.HandlerOptions{Level: level}
-	if s.Log.Format == "json" || (s.Log.Format == "auto" && !e.Err.terminal()) {
+	switch {
+	case s.Log.Format == "json", s.Log.Format == "auto" && fallback == slog.LevelInfo && !e.Err.terminal():
 		return slog.New(slog.NewJSONHandler(e.Err, opts))
+	case s.Log.Format == "auto" && fallback > slog.LevelInfo:
+		return slog.New(&speaker{w: e.Err, level: opts.Level.Level()})
 	}
 	return slog.New(slog.NewTextHandler(e.Err, opts))
 }

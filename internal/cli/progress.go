@@ -38,12 +38,17 @@ type progress interface {
 	done()
 }
 
+// checkProgress refuses a form that there is not.
+func checkProgress(form string) error {
+	if !slices.Contains(progressWords(), form) {
+		return usagef("unknown --progress %q%s", form, nearest(form, progressWords()))
+	}
+	return nil
+}
+
 // newProgress returns the form that was asked for. auto is a bar on a
 // terminal and plain lines elsewhere.
-func newProgress(env *Env, form string) (progress, error) {
-	if !slices.Contains(progressWords(), form) {
-		return nil, usagef("unknown --progress %q%s", form, nearest(form, progressWords()))
-	}
+func newProgress(env *Env, form string) progress {
 	if form == progressAuto {
 		form = progressPlain
 		if env.Err.terminal() {
@@ -52,13 +57,13 @@ func newProgress(env *Env, form string) (progress, error) {
 	}
 	switch form {
 	case progressBar:
-		return newBar(env.Err), nil
+		return newBar(env.Err)
 	case progressPlain:
-		return &lines{w: env.Err, began: time.Now()}, nil
+		return &lines{w: env.Err, began: time.Now()}
 	case progressJSON:
-		return &jsonLines{enc: json.NewEncoder(env.Err), began: time.Now()}, nil
+		return &jsonLines{enc: json.NewEncoder(env.Err), began: time.Now()}
 	}
-	return silence{}, nil
+	return silence{}
 }
 
 type silence struct{}

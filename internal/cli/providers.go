@@ -228,15 +228,10 @@ func showAnswer(env *Env, a lookup.Answer) {
 	}
 	line("verdict", a.Verdict.String())
 	for i, p := range a.Pictures {
-		for j, u := range p.Candidates {
-			what := ""
-			if j == 0 {
-				what = fmt.Sprintf("picture %d", i+1)
-			}
-			line(what, u)
-			if what == "" {
-				line("  or", u)
-			}
+		what := fmt.Sprintf("picture %d", i+1)
+		for _, candidate := range p.Candidates {
+			line(what, candidate)
+			what = "  or"
 		}
 	}
 	for _, attr := range a.Attributes {

@@ -18,9 +18,11 @@ import (
 	"github.com/picharvest/picharvest/enqueuer"
 	"github.com/picharvest/picharvest/internal/app"
 	"github.com/picharvest/picharvest/internal/demo"
+	"github.com/picharvest/picharvest/internal/embedded"
 	"github.com/picharvest/picharvest/internal/lookup"
 	"github.com/picharvest/picharvest/internal/names"
 	"github.com/picharvest/picharvest/internal/results"
+	"github.com/picharvest/picharvest/worker"
 )
 
 // runPoll is how often `run` looks at its queues and its batch: there are few
@@ -32,6 +34,7 @@ type runFlags struct {
 	progress    string
 	failOn      string
 	quiet       bool
+	lines       lineFlags
 }
 
 func runCommand(env *Env) *cobra.Command {
@@ -57,6 +60,7 @@ file; see examples/names.txt.`,
 	f.StringVar(&fl.progress, "progress", progressAuto, "`form` of progress: auto, bar, plain, json or none")
 	f.StringVar(&fl.failOn, "fail-on", "failed", "exit 1 on `what`: failed, not_found, no_picture, none or N%")
 	f.BoolVarP(&fl.quiet, "quiet", "q", false, "no progress, no list of files")
+	fl.lines.add(c)
 	providerFlags(env, c)
 	workerFlags(env, c)
 	complete(c, "progress", progressWords)
@@ -80,7 +84,7 @@ func workerFlags(env *Env, c *cobra.Command) {
 	env.setting(f, "worker.max_attempts", "max-attempts", "", "`number` of tries before a name fails (default 5)")
 }
 
-func run(c *cobra.Command, env *Env, fl runFlags) error {
+func run(c *cobra.Command, env *Env, fl runFlags) (err error) {
 	began := time.Now()
 	ctx := c.Context()
 	fails, err := parseFailOn(fl.failOn)
@@ -89,6 +93,9 @@ func run(c *cobra.Command, env *Env, fl runFlags) error {
 	}
 	if fl.quiet {
 		fl.progress = progressNone
+	}
+	if err := checkProgress(fl.progress); err != nil {
+		return err
 	}
 	in, err := openNames(env, fl.file, fl.batch)
 	if err != nil {
@@ -110,21 +117,22 @@ func run(c *cobra.Command, env *Env, fl runFlags) error {
 			return err
 		}
 	}
-	a, err := app.Open(ctx, s, app.Own, env.logger(s, slog.LevelWarn))
+	bad, closeRejects, err := fl.lines.open(env, in)
+	if err != nil {
+		return err
+	}
+	a, err := openForRun(ctx, env, s, catalogue, in)
 	if err != nil {
 		return err
 	}
 	defer closeApp(a, &err)
-	stopDemo, err := chooseProvider(ctx, env, a, catalogue, in)
+	stopDemo, err := serveDemo(ctx, a)
 	if err != nil {
 		return err
 	}
 	defer stopDemo()
 
-	p, err := newProgress(env, fl.progress)
-	if err != nil {
-		return err
-	}
+	p := newProgress(env, fl.progress)
 	var sum tally
 	w, closeStore, err := a.Worker(ctx, catalogue, a.Settings.Provider, func(batch string, r results.Record) {
 		if batch == in.batch {
@@ -142,10 +150,13 @@ func run(c *cobra.Command, env *Env, fl runFlags) error {
 		return err
 	}
 
-	report, b, counts, err := harvest(ctx, env, a, w, in, p)
+	b, counts, err := harvest(ctx, a, w, in, bad, p)
 	p.done()
-	if report.Bad > 0 {
-		fmt.Fprintf(env.Err, "%s of %s are no names and were left out\n", lineCount(report.Bad), in.path)
+	if bad.shown > 0 {
+		fmt.Fprintf(env.Err, "%s: %s no names and were left out\n", in.path, areLines(bad.shown))
+	}
+	if rerr := closeRejects(); rerr != nil {
+		fmt.Fprintf(env.Err, "--rejects: %v\n", rerr)
 	}
 	// The last words are said though the command was interrupted.
 	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
@@ -169,11 +180,8 @@ func run(c *cobra.Command, env *Env, fl runFlags) error {
 }
 
 // harvest enqueues the names and works until the batch is finished.
-func harvest(ctx context.Context, env *Env, a *app.App, w interface {
-	Run(context.Context, ...string) error
-}, in *namesFile, p progress) (enqueuer.Report, results.Batch, results.Counts, error) {
+func harvest(ctx context.Context, a *app.App, w *worker.Worker, in *namesFile, bad *badLines, p progress) (results.Batch, results.Counts, error) {
 	var (
-		report   enqueuer.Report
 		batch    results.Batch
 		counts   results.Counts
 		enqueued atomic.Bool
@@ -183,9 +191,7 @@ func harvest(ctx context.Context, env *Env, a *app.App, w interface {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return w.Run(working, a.Settings.Provider) })
 	g.Go(func() error {
-		bad := badLines{w: env.Err}
-		var err error
-		report, err = a.Enqueuer().Enqueue(ctx, enqueuer.Job{
+		_, err := a.Enqueuer().Enqueue(ctx, enqueuer.Job{
 			Batch: in.batch, Provider: a.Settings.Provider, Label: in.path, Names: in.file, Bad: bad.show,
 		})
 		enqueued.Store(true)
@@ -210,39 +216,58 @@ func harvest(ctx context.Context, env *Env, a *app.App, w interface {
 		}
 	})
 	err := g.Wait()
-	return report, batch, counts, err
+	return batch, counts, err
 }
 
-// chooseProvider fixes the provider: the one that was asked for, or that of
-// the batch, or the demo, which it starts. The returned function stops it.
-func chooseProvider(ctx context.Context, env *Env, a *app.App, c *lookup.Catalogue, in *namesFile) (func(), error) {
-	none := func() {}
-	b, err := a.DB.Batch(ctx, in.batch)
-	if ignoreNoBatch(err) != nil {
-		return none, err
-	}
-	example := fmt.Sprintf("harvest run --file %s", quoteArg(in.path))
-	switch {
-	case a.Settings.Provider != "":
-		if b.Provider != "" && b.Provider != a.Settings.Provider {
-			return none, &results.ProviderError{Batch: in.batch, Has: b.Provider, Wanted: a.Settings.Provider}
+// openForRun connects, and fixes the provider: the one that was asked for, or
+// that of the batch, or the demo. Where there can be none it makes no data
+// folder.
+func openForRun(ctx context.Context, env *Env, s configs.Settings, c *lookup.Catalogue, in *namesFile) (*app.App, error) {
+	mode := app.Own
+	var none error
+	if s.Provider == "" {
+		why, err := whyNoDemo(env, in)
+		if err != nil {
+			return nil, err
 		}
+		if why != "" {
+			// Only a batch that is there can tell the provider.
+			mode = app.Read
+			none = noProvider(why, c, "harvest run --file "+quoteArg(in.path))
+		}
+	}
+	a, err := app.Open(ctx, s, mode, env.logger(s, slog.LevelWarn))
+	if errors.Is(err, embedded.ErrNoData) {
+		return nil, none
+	}
+	if err != nil {
+		return nil, err
+	}
+	b, err := a.DB.Batch(ctx, in.batch)
+	switch {
+	case ignoreNoBatch(err) != nil:
+	case b.Provider != "" && s.Provider != "" && b.Provider != s.Provider:
+		err = &results.ProviderError{Batch: in.batch, Has: b.Provider, Wanted: s.Provider}
 	case b.Provider != "":
 		a.Settings.Provider = b.Provider
-	case in.path == names.Stdin:
-		return none, noProvider("names from standard input need a provider", c, example)
-	default:
-		stranger, err := unknownToDemo(env, in)
-		if err != nil {
-			return none, err
-		}
-		if stranger != "" {
-			return none, noProvider(fmt.Sprintf("the demo does not know %q", stranger), c, example)
-		}
+		return a, nil
+	case s.Provider == "" && none != nil:
+		err = none
+	case s.Provider == "":
 		a.Settings.Provider = demoProvider
+		return a, nil
+	default:
+		return a, nil
 	}
+	closeApp(a, &err)
+	return nil, err
+}
+
+// serveDemo starts the demo if it is the provider and the settings name no
+// other server for it. The returned function stops it.
+func serveDemo(ctx context.Context, a *app.App) (func(), error) {
 	if _, own := a.Settings.Providers.BaseURLs[demoProvider]; a.Settings.Provider != demoProvider || own {
-		return none, nil
+		return func() {}, nil
 	}
 	return startDemo(ctx, a)
 }
@@ -262,9 +287,12 @@ func checkProvider(s configs.Settings, c *lookup.Catalogue, name string) error {
 	return nil
 }
 
-// unknownToDemo returns the first name of the file that the demo does not
-// know.
-func unknownToDemo(env *Env, in *namesFile) (string, error) {
+// whyNoDemo says why the demo cannot answer for the names file, "" where it
+// knows every name.
+func whyNoDemo(env *Env, in *namesFile) (string, error) {
+	if in.path == names.Stdin {
+		return "names from standard input need a provider", nil
+	}
 	d, err := demo.New(demo.Config{})
 	if err != nil {
 		return "", err
@@ -287,7 +315,7 @@ func unknownToDemo(env *Env, in *namesFile) (string, error) {
 			return "", err
 		}
 		if !d.Knows(line.Name) {
-			return line.Name, nil
+			return fmt.Sprintf("the demo does not know %q", line.Name), nil
 		}
 	}
 }
@@ -322,13 +350,6 @@ func (t *tally) words(began time.Time, store, batch string) string {
 	}
 	return fmt.Sprintf(" (%s; %s %s, %s, in %s)", span(time.Since(began)), count(int64(t.pictures)), word,
 		size(t.bytes), filepath.Clean(app.PicturePath(store, batch)))
-}
-
-func lineCount(n int64) string {
-	if n == 1 {
-		return "1 line"
-	}
-	return count(n) + " lines"
 }
 
 // closeApp closes a and keeps the first error.

@@ -4,7 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"strings"
+
+	"github.com/spf13/cobra"
 
 	"github.com/picharvest/picharvest/internal/lookup"
 	"github.com/picharvest/picharvest/internal/names"
@@ -41,10 +44,13 @@ func openNames(env *Env, path, batch string) (*namesFile, error) {
 	return &namesFile{path: path, batch: batch, file: f}, nil
 }
 
-// badLines shows the first few lines that are no names, and counts the rest.
+// badLines deals with the lines that are no names: it shows the first few,
+// counts the rest, and writes all of them to a file if it has one.
 type badLines struct {
-	w     io.Writer
-	shown int
+	w       io.Writer
+	shown   int
+	rejects *names.Rejects
+	err     error
 }
 
 const maxBadLines = 10
@@ -56,6 +62,83 @@ func (b *badLines) show(bad *names.BadLine) {
 	if b.shown == maxBadLines+1 {
 		fmt.Fprintln(b.w, "further bad lines are only counted")
 	}
+	if b.rejects != nil && b.err == nil {
+		b.err = b.rejects.Write(bad)
+	}
+}
+
+// lineFlags are the flags about lines that are no names.
+type lineFlags struct {
+	strict  bool
+	rejects string
+}
+
+func (l *lineFlags) add(c *cobra.Command) {
+	c.Flags().BoolVar(&l.strict, "strict", false, "refuse the whole file if a line of it is no name")
+	c.Flags().StringVar(&l.rejects, "rejects", "", "write the lines that are no names to `file`")
+}
+
+// open prepares for the bad lines of in. The returned function ends it.
+func (l *lineFlags) open(env *Env, in *namesFile) (*badLines, func() error, error) {
+	b := &badLines{w: env.Err}
+	if l.strict {
+		if err := l.check(env, in); err != nil {
+			return nil, nil, err
+		}
+	}
+	if l.rejects == "" {
+		return b, func() error { return nil }, nil
+	}
+	if same(l.rejects, in.path) {
+		return nil, nil, usagef("--rejects %s is the names file itself: give another file", l.rejects)
+	}
+	f, err := os.Create(l.rejects)
+	if err != nil {
+		return nil, nil, usagef("--rejects: %w", err)
+	}
+	b.rejects = names.NewRejects(f)
+	return b, func() error { return errors.Join(b.err, b.rejects.Flush(), f.Close()) }, nil
+}
+
+// check reads the whole file once before anything is done with it.
+func (l *lineFlags) check(env *Env, in *namesFile) error {
+	if in.path == names.Stdin {
+		return usagef("--strict reads the names twice, which standard input does not allow: give a file")
+	}
+	f, err := names.Open(in.path, env.In)
+	if err != nil {
+		return usage(err)
+	}
+	defer f.Close()
+	b := badLines{w: env.Err}
+	for {
+		_, err := f.Next()
+		if bad, ok := errors.AsType[*names.BadLine](err); ok {
+			b.show(bad)
+			continue
+		}
+		switch {
+		case errors.Is(err, io.EOF) && b.shown > 0:
+			return usagef("%s: %s no names; nothing was enqueued (--strict)", in.path, areLines(b.shown))
+		case errors.Is(err, io.EOF):
+			return nil
+		case err != nil:
+			return usage(err)
+		}
+	}
+}
+
+func areLines(n int) string {
+	if n == 1 {
+		return "1 line is"
+	}
+	return count(int64(n)) + " lines are"
+}
+
+func same(a, b string) bool {
+	ai, aerr := os.Stat(a)
+	bi, berr := os.Stat(b)
+	return aerr == nil && berr == nil && os.SameFile(ai, bi)
 }
 
 // noProvider says what can be chosen and how.

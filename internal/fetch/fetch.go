@@ -21,6 +21,7 @@ type Client struct {
 	transports map[trust]*http.Transport
 	insecure   map[string]bool // origins
 	gunzips    gunzipPool
+	hint       string // for hosts that cannot be reached
 }
 
 // Request is what to get.
@@ -57,7 +58,7 @@ func New(cfg Config) (*Client, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	c := &Client{cfg: cfg, insecure: map[string]bool{}}
+	c := &Client{cfg: cfg, insecure: map[string]bool{}, hint: proxyHint(cfg)}
 	for _, host := range cfg.InsecureHosts {
 		c.insecure[httpsOrigin(host)] = true
 	}
@@ -92,6 +93,7 @@ func (c *Client) Do(ctx context.Context, r Request) (*Response, error) {
 		return nil, err
 	}
 	x := newExchange(ctx, c.cfg.Timeout, u)
+	x.hint = c.hint
 	first := u
 	for hop := 0; ; hop++ {
 		resp, err := c.get(x, u, r, credentialOrigin)
@@ -203,6 +205,7 @@ type exchange struct {
 	cancel  context.CancelFunc
 	timeout time.Duration
 	url     *url.URL // of the current hop
+	hint    string   // the client's
 }
 
 func newExchange(caller context.Context, timeout time.Duration, u *url.URL) *exchange {

@@ -214,6 +214,34 @@ func TestProxyVariablesAreIgnored(t *testing.T) {
 	c.wantSilence(t)
 }
 
+// A proxy that is not used is named where nothing else can be reached, without
+// its password, and nowhere else.
+func TestUnusedProxyIsNamed(t *testing.T) {
+	t.Setenv("HTTPS_PROXY", "http://user:secret@proxy.corp:3128")
+	const hint = "picture.proxy: environment"
+	unreachable := fetch.Request{URL: "http://127.0.0.1:1/"}
+	for name, tt := range map[string]struct {
+		cfg    fetch.Config
+		reason failure.Reason
+		want   bool
+	}{
+		"a picture's host": {fetch.Config{Guard: newGuard(t, []string{"127.0.0.1:1"})}, failure.ReasonNetwork, true},
+		"a refused host":   {fetch.Config{Guard: newGuard(t, nil, 1)}, failure.ReasonRefusedAddress, false},
+		"the proxy itself": {fetch.Config{Guard: newGuard(t, nil), Proxy: "http://127.0.0.1:1"}, failure.ReasonNetwork, false},
+		"a lookup":         {fetch.Config{}, failure.ReasonNetwork, false},
+	} {
+		r := unreachable
+		if tt.cfg.Proxy != "" {
+			r.URL = "http://a.example/"
+		}
+		_, err := get(t.Context(), newClient(t, tt.cfg), r)
+		e := failure.From(err)
+		if e == nil || e.Reason != tt.reason || strings.Contains(e.Error(), hint) != tt.want || strings.Contains(e.Error(), "secret") {
+			t.Errorf("%s: got %v, want %s, hint %v", name, err, tt.reason, tt.want)
+		}
+	}
+}
+
 func TestProxy(t *testing.T) {
 	proxied := make(chan string, 1)
 	proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

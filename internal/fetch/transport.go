@@ -118,6 +118,16 @@ func newProxy(proxy string) (proxyFunc, map[string]bool) {
 	return func(*http.Request) (*url.URL, error) { return u, err }, proxyAddrs(proxy)
 }
 
+// proxyHint says what may be wrong where strangers' hosts cannot be reached
+// and the environment names a proxy that is not used.
+func proxyHint(cfg Config) string {
+	env := httpproxy.FromEnvironment()
+	if cfg.Guard == nil || cfg.Proxy != "" || env.HTTPProxy == "" && env.HTTPSProxy == "" {
+		return ""
+	}
+	return "; HTTP_PROXY or HTTPS_PROXY is set and not used: if there is no other way out set picture.proxy: environment"
+}
+
 // proxyAddrs returns the addresses that the transport dials for proxies. Those
 // of the environment may lack a scheme, or be empty.
 func proxyAddrs(proxies ...string) map[string]bool {

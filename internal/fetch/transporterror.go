@@ -39,7 +39,18 @@ func (x *exchange) failed(err error, s stage) error {
 		return failure.Newf(failure.ReasonTimeout, failure.Temporary, "%s: no whole answer in time (at most %v)", at, x.timeout)
 	}
 	reason, kind := classify(err, s)
-	return failure.Newf(reason, kind, "%s: %s", at, words(err, s))
+	hint := ""
+	if unreached(err) {
+		hint = x.hint
+	}
+	return failure.Newf(reason, kind, "%s: %s%s", at, words(err, s), hint)
+}
+
+// unreached reports whether there never was a connection.
+func unreached(err error) bool {
+	_, dns := errors.AsType[*net.DNSError](err)
+	op, ok := errors.AsType[*net.OpError](err)
+	return dns || ok && op.Op == "dial"
 }
 
 func words(err error, s stage) string {

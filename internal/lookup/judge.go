@@ -46,7 +46,8 @@ func (d *Definition) judgeStatus(r Reply, body []byte, secrets []string) error {
 		return e
 	}
 	holdIfTold := failure.Temporary
-	if told {
+	// A wait of nothing counts as a try, or the name would be asked on and on.
+	if told && wait > 0 {
 		holdIfTold = failure.Hold
 	}
 
@@ -153,7 +154,7 @@ func (d *Definition) providerError(r Reply, root gjson.Result, secrets []string)
 	if r.Header.Get("Retry-After") == "" {
 		return e
 	}
-	if wait, ok := fetch.RetryAfter(r.Header, time.Now()); ok {
+	if wait, ok := fetch.RetryAfter(r.Header, time.Now()); ok && wait > 0 {
 		e.Kind, e.RetryAfter = failure.Hold, wait
 	}
 	return e

@@ -99,6 +99,10 @@ func (g *Guard) checkDial(requested, network, address string) error {
 	if g.hosts[place] || g.inNetworks(dialled.Addr()) {
 		return nil
 	}
+	if fakeAnswers.Contains(dialled.Addr().Unmap()) {
+		return refused("%s is %s; if one is in use add picture.allow: [%s]; it is then what keeps requests out of your network",
+			dialled, refusal(dialled.Addr()), fakeAnswers)
+	}
 	if what := refusal(dialled.Addr()); what != "" {
 		return refused("%s is %s; if it is yours add pictures.allow: [%s]", dialled, what, place)
 	}

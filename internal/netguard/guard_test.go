@@ -28,6 +28,8 @@ func TestGuardControl(t *testing.T) {
 		{"extra port", "a.org:8080", "8.8.8.8:8080", ""},
 		{"odd port", "a.org:22", "8.8.8.8:22", "port 22 of a.org is not open to pictures; if it should be add pictures.allow: [a.org:22]"},
 		{"private", "photos.corp:443", "10.1.2.3:443", "10.1.2.3:443 is private (RFC 1918); if it is yours add pictures.allow: [photos.corp:443]"},
+		{"answer of a VPN", "a.org:443", "198.18.0.7:443", "198.18.0.7:443 is for benchmarks, or the answer of a VPN or proxy on this machine (RFC 2544); if one is in use add picture.allow: [198.18.0.0/15]"},
+		{"answer of a VPN, mapped", "a.org:443", "[::ffff:198.19.0.7]:443", "picture.allow: [198.18.0.0/15]"},
 		{"exception by name", "photos.corp:8443", "10.1.2.3:8443", ""},
 		{"exception by name in capitals", "PHOTOS.corp:8443", "10.1.2.3:8443", ""},
 		{"exception's public address", "photos.corp:8443", "8.8.8.8:8443", ""},

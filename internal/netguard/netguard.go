@@ -82,6 +82,9 @@ func isISATAP(addr netip.Addr) bool {
 var (
 	globalUnicast = netip.MustParsePrefix("2000::/3")
 	nat64         = netip.MustParsePrefix("64:ff9b::/96")
+	// fakeAnswers is the range from which VPNs and local proxies answer every
+	// question to DNS, to dial by name themselves.
+	fakeAnswers = netip.MustParsePrefix("198.18.0.0/15")
 )
 
 // special is a range that is never dialled.
@@ -109,7 +112,7 @@ var specials = []special{
 	{netip.MustParsePrefix("192.0.2.0/24"), "for documentation", "RFC 5737"},
 	{netip.MustParsePrefix("192.88.99.0/24"), "a 6to4 relay", "RFC 7526"},
 	{netip.MustParsePrefix("192.168.0.0/16"), "private", "RFC 1918"},
-	{netip.MustParsePrefix("198.18.0.0/15"), "for benchmarks, or the answer of a VPN or proxy on this machine", "RFC 2544"},
+	{fakeAnswers, "for benchmarks, or the answer of a VPN or proxy on this machine", "RFC 2544"},
 	{netip.MustParsePrefix("198.51.100.0/24"), "for documentation", "RFC 5737"},
 	{netip.MustParsePrefix("203.0.113.0/24"), "for documentation", "RFC 5737"},
 	{netip.MustParsePrefix("224.0.0.0/4"), "multicast", "RFC 5771"},

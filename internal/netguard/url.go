@@ -103,6 +103,25 @@ func maybePassword(scheme, after string) bool {
 	return strings.Contains(after, "@")
 }
 
+// HideUserinfo returns raw fit to be kept: without the user name and password
+// that a stranger wrote into it. A URL that CheckURL lets pass has none and
+// stays as it is, byte for byte; any other stays refused.
+func HideUserinfo(raw string) string {
+	if !strings.Contains(raw, "@") {
+		return raw
+	}
+	u, err := url.Parse(raw)
+	web := err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Host != ""
+	switch {
+	case web && u.User == nil:
+		return raw
+	case web:
+		u.User = url.User("redacted")
+		return u.String()
+	}
+	return RedactURL(raw)
+}
+
 func withoutQuery(s string) string {
 	if i := strings.IndexAny(s, "?#"); i >= 0 {
 		return s[:i]

@@ -173,6 +173,28 @@ func TestRedactURL(t *testing.T) {
 	}
 }
 
+func TestHideUserinfo(t *testing.T) {
+	t.Parallel()
+	tests := []struct{ raw, want string }{
+		{"https://a.org/1.png?key=a@b#c", "https://a.org/1.png?key=a@b#c"},
+		{"https://a.org/@user/1.png", "https://a.org/@user/1.png"},
+		{"https://user:secret@a.org/1.png?w=9", "https://redacted@a.org/1.png?w=9"},
+		{"https://secret@a.org", "https://redacted@a.org"},
+		{"https://u:se@cret@a.org/", "https://redacted@a.org/"},
+		{"https://u:se cret@a.org/", "https://…"},
+		{"http:/u:secret@a.org/", "…"},
+		{"ftp://u:secret@a.org/", "ftp://a.org/"},
+		{"u:secret@a.org/1.png", "…"},
+		{"1.png", "1.png"},
+		{"", ""},
+	}
+	for _, tt := range tests {
+		if got := netguard.HideUserinfo(tt.raw); got != tt.want {
+			t.Errorf("%q: got %q, want %q", tt.raw, got, tt.want)
+		}
+	}
+}
+
 func FuzzURL(f *testing.F) {
 	for _, s := range []string{
 		"http://a.org/1.png", "https://u:p@[::1%25a]:80/?q#f", "redis://:p@h", "http://①②⑦.⓪.⓪.①/",
@@ -190,6 +212,10 @@ func FuzzURL(f *testing.F) {
 			t.Errorf("%q shows as %q", raw, shown)
 		}
 		u, err := guard.CheckURL(raw)
+		kept := netguard.HideUserinfo(raw)
+		if _, keptErr := guard.CheckURL(kept); (err == nil) != (keptErr == nil) || err == nil && kept != raw {
+			t.Errorf("%q is kept as %q", raw, kept)
+		}
 		if err != nil {
 			wantFailure(t, err, failure.ReasonBadURL, "")
 			return

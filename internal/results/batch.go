@@ -64,6 +64,7 @@ type Enqueuing struct {
 	db     *DB
 	batch  string
 	lease  string
+	source string
 	birth  int64
 	epoch  int64
 	shards int
@@ -95,7 +96,7 @@ func (db *DB) Open(ctx context.Context, batch, provider, source string, shards i
 		return nil, fmt.Errorf("batch %q: %w", batch, ErrDeleting)
 	}
 	e := &Enqueuing{
-		db: db, batch: batch, lease: id + " " + source,
+		db: db, batch: batch, lease: id + " " + source, source: source,
 		birth: number(reply[1]), epoch: number(reply[2]), Status: Status(fmt.Sprint(reply[4])),
 		shards: int(number(reply[5])), New: number(reply[6]) == 1,
 		opened: time.UnixMilli(number(reply[8])).Truncate(time.Second),
@@ -142,7 +143,7 @@ func (e *Enqueuing) Close(ctx context.Context, reachedEnd bool) error {
 	if reachedEnd {
 		end = 1
 	}
-	ok, err := closeScript.Run(ctx, e.db.rdb, e.keys(), e.birth, e.lease, end).Int()
+	ok, err := closeScript.Run(ctx, e.db.rdb, e.keys(), e.birth, e.lease, e.source, end).Int()
 	if err == nil && ok == 0 {
 		return fmt.Errorf("%w: %q was deleted meanwhile", ErrNoBatch, e.batch)
 	}
@@ -210,7 +211,7 @@ func (e *Enqueuing) Add(ctx context.Context, shard int, lines []Line) ([]Added, 
 
 // Batch returns the batch. [ErrNoBatch] where there is none.
 func (db *DB) Batch(ctx context.Context, name string) (Batch, error) {
-	reply, err := describeScript.Run(ctx, db.rdb, []string{db.keys.batch(name), db.keys.leases(name)}).Slice()
+	reply, err := describeScript.Run(ctx, db.rdb, []string{db.keys.batch(name), db.keys.leases(name)}, LeaseTime.Milliseconds()).Slice()
 	if err != nil {
 		return Batch{}, err
 	}
@@ -227,10 +228,9 @@ func (db *DB) Batch(ctx context.Context, name string) (Batch, error) {
 		Shards: int(number(m["shards"])), Birth: number(m["birth"]), Epoch: number(m["epoch"]), Enqueuing: int(number(reply[1])),
 	}
 	b.Created = time.UnixMicro(b.Birth).UTC()
-	expired, _ := reply[2].([]any)
-	for _, l := range expired {
-		_, source, _ := strings.Cut(fmt.Sprint(l), " ")
-		b.Interrupted = append(b.Interrupted, source)
+	broken, _ := reply[2].([]any)
+	for _, source := range broken {
+		b.Interrupted = append(b.Interrupted, fmt.Sprint(source))
 	}
 	b.Sealed = m["ended"] == "1" && b.Enqueuing == 0 && len(b.Interrupted) == 0
 	return b, nil
@@ -255,6 +255,27 @@ func (db *DB) Batches(ctx context.Context) ([]Batch, error) {
 	}
 	slices.SortFunc(batches, func(a, b Batch) int { return cmp.Compare(a.Birth, b.Birth) })
 	return batches, nil
+}
+
+// BreakLeases ends the lease of every enqueuer at once. It is for the moment
+// when none can be alive: a data folder that was opened by one process alone.
+func (db *DB) BreakLeases(ctx context.Context) error {
+	names, err := db.rdb.ZRange(ctx, db.keys.batches(), 0, -1).Result()
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		leases, err := db.rdb.ZRange(ctx, db.keys.leases(name), 0, -1).Result()
+		if err != nil {
+			return err
+		}
+		for _, l := range leases {
+			if err := db.rdb.ZAddXX(ctx, db.keys.leases(name), redis.Z{Score: 0, Member: l}).Err(); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // Bind binds the batch to a store, unless it is bound, and returns the ID of

@@ -110,12 +110,42 @@ func TestABatchIsSealedByItsEnqueuers(t *testing.T) {
 		noError(t, c.Close(ctx, true))
 		expect("the same at its end", 0, true)
 
+		dead := enqueuing(t, db, "names", "names.txt")
+		c = enqueuing(t, db, "names", "names.txt")
+		noError(t, c.Close(ctx, true))
+		expect("a dead one's lease runs", 1, false)
+		expireLeases(t, rdb, "names")
+		expect("a dead one whose source another has ended since", 0, true)
+		noError(t, dead.Close(ctx, false))
+		expect("that one given up", 0, false, "names.txt")
+		c = enqueuing(t, db, "names", "names.txt")
+		noError(t, c.Close(ctx, true))
+		expect("its source ended once more", 0, true)
+
 		if st, err := a.Renew(ctx); st != results.Running || err != nil {
 			t.Errorf("the one that was frozen renews: %v, %v", st, err)
 		}
 		expect("a frozen one woke", 1, false)
 		noError(t, a.Close(ctx, true))
 		expect("a frozen one at its end", 0, true)
+	})
+}
+
+func TestBreakLeases(t *testing.T) {
+	t.Parallel()
+	onBoth(t, func(t *testing.T, db *results.DB, _ redis.UniversalClient) {
+		ctx := t.Context()
+		for _, batch := range []string{"a", "b"} {
+			enqueuing(t, db, batch, "names.txt")
+		}
+		noError(t, enqueuing(t, db, "ended", "names.txt").Close(ctx, true))
+		noError(t, db.BreakLeases(ctx))
+		for batch, want := range map[string]bool{"a": true, "b": true, "ended": false} {
+			b, err := db.Batch(ctx, batch)
+			if got := len(b.Interrupted) == 1; err != nil || got != want || b.Enqueuing != 0 {
+				t.Errorf("batch %s: interrupted %v, %d enqueuing, %v; want %v, 0", batch, got, b.Enqueuing, err, want)
+			}
+		}
 	})
 }
 

@@ -35,7 +35,7 @@ import (
 //	go test ./internal/results -run 'TestModel/redis' -model.seed N -model.seeds 1
 var (
 	modelSeed  = flag.Uint64("model.seed", 1, "first seed of the model test")
-	modelSeeds = flag.Uint64("model.seeds", 60, "number of seeds of the model test")
+	modelSeeds = flag.Uint64("model.seeds", 40, "number of seeds of the model test")
 )
 
 const (
@@ -43,7 +43,7 @@ const (
 	maxTries   = 3
 	maxCrashes = 3
 	modelSteps = 900
-	checkEvery = 50
+	checkEvery = 25
 )
 
 func TestModel(t *testing.T) {
@@ -152,6 +152,9 @@ type world struct {
 	// diedOpening: an enqueuer died while it opened the batch. If the batch
 	// was deleted meanwhile it leaves a shard behind that nobody looks at.
 	diedOpening atomic.Bool
+	// cancelsCut counts the cancellations that were cut off, cancelsMended
+	// those of them that a later, whole one has mended.
+	cancelsCut, cancelsMended atomic.Int64
 }
 
 type seen struct {
@@ -317,9 +320,7 @@ func (w *world) mayStart() {
 		case 0:
 			w.start(w.enqueuer(w.rng.IntN(2)))
 		case 1:
-			if w.rng.IntN(4) == 0 {
-				w.start(w.operator(w.rng))
-			}
+			w.start(w.operator(w.rng))
 		case 2:
 			if w.rng.IntN(10) == 0 {
 				w.expireLeases()
@@ -758,7 +759,15 @@ func (w *world) operator(rng *rand.Rand) *actor {
 		if w.failed(a, err, meanwhile...) {
 			return
 		}
-		w.failed(a, commands[name](ctx, a, b), meanwhile...)
+		cut := w.cancelsCut.Load()
+		err = commands[name](ctx, a, b)
+		w.failed(a, err, meanwhile...)
+		switch {
+		case name == "cancel" && err != nil:
+			w.cancelsCut.Add(1)
+		case name == "cancel":
+			w.cancelsMended.Store(cut)
+		}
 	}}
 }
 
@@ -966,6 +975,12 @@ func (w *world) check() {
 		w.errorf("%v", err)
 		return
 	}
+	cancelling := slices.ContainsFunc(w.actors, func(a *actor) bool { return a.what == "cancel" })
+	if b.Status == results.Stopped && !cancelling && w.cancelsCut.Load() == w.cancelsMended.Load() && w.step > 0 {
+		if c := w.counts(); c.Open() > 0 {
+			w.errorf("cancelled and open: %v", c)
+		}
+	}
 	for s := range 4 {
 		prefix := w.prefix + "{" + modelBatch + "." + strconv.Itoa(s) + "}:"
 		meta := w.rdb.HGetAll(ctx, prefix+"meta").Val()
@@ -1040,6 +1055,17 @@ func (w *world) checkShard(b results.Batch, s int, prefix string) {
 	}
 }
 
+// late reports whether r has a picture that was was not to get any more.
+func (w *world) late(was, r results.Record) bool {
+	for rank, o := range r.Outcomes {
+		_, had := was.Outcomes[rank]
+		if !had && o.Picture != nil && !strings.HasSuffix(o.Picture.Key, fmt.Sprint("-", r.Generation)) {
+			return true
+		}
+	}
+	return false
+}
+
 // checkRecord holds a record against itself and against what it was before.
 func (w *world) checkRecord(birth int64, r results.Record) {
 	w.t.Helper()
@@ -1088,7 +1114,8 @@ func (w *world) checkRecord(birth int64, r results.Record) {
 	case r.Line != was.Line || r.Lane != was.Lane || r.Generation < was.Generation:
 		w.errorf("was %+v\nis %+v", was.Record, r)
 	case r.Generation > was.Generation:
-		return
+	case w.late(was.Record, r):
+		w.errorf("an outcome of another generation was taken:\n%+v", r)
 	case !was.State.Open():
 		if diff := cmp.Diff(was.Record, r); diff != "" {
 			w.errorf("a settled name changed within its generation:\n%s", diff)

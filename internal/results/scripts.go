@@ -166,6 +166,7 @@ elseif b[4] == 'cancelled' then
 	redis.call('HSET', KEYS[1], 'rev', b[3], 'status', 'running')
 end
 redis.call('HSET', KEYS[1], 'ended', 0)
+redis.call('HDEL', KEYS[1], 'ended ' .. ARGV[3])
 for _, l in ipairs(redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', ms)) do
 	if string.sub(l, string.find(l, ' ', 1, true) + 1) == ARGV[3] then
 		redis.call('ZREM', KEYS[2], l)
@@ -210,31 +211,43 @@ return status
 	// input, or left behind as expired, which marks the batch interrupted.
 	//
 	//	KEYS  batch, leases
-	//	ARGV  birth, lease with source, reached the end 0|1
+	//	ARGV  birth, lease with source, source, reached the end 0|1
 	//	reply 1 | 0: the batch was deleted
 	closeScript = redis.NewScript(`
 if redis.call('HGET', KEYS[1], 'birth') ~= ARGV[1] then
 	return 0
 end
-if ARGV[3] == '1' then
+if ARGV[4] == '1' then
+	local t = redis.call('TIME')
 	redis.call('ZREM', KEYS[2], ARGV[2])
-	redis.call('HSET', KEYS[1], 'ended', 1)
+	redis.call('HSET', KEYS[1], 'ended', 1, 'ended ' .. ARGV[3], string.format('%.0f', t[1] * 1000 + math.floor(t[2] / 1000)))
 else
 	redis.call('ZADD', KEYS[2], 0, ARGV[2])
+	redis.call('HDEL', KEYS[1], 'ended ' .. ARGV[3])
 end
 return 1
 `)
 
-	// describeScript reads a batch.
+	// describeScript reads a batch. An enqueuer that died is made good by
+	// another that has reached the end of the same source since it was last
+	// heard of.
 	//
 	//	KEYS  batch, leases
-	//	ARGV  -
+	//	ARGV  ttl ms
 	//	reply {fields and values…}, living leases, {sources of expired leases…}
 	describeScript = redis.NewScript(`
 local t = redis.call('TIME')
 local ms = string.format('%.0f', t[1] * 1000)
-return {redis.call('HGETALL', KEYS[1]), redis.call('ZCOUNT', KEYS[2], '(' .. ms, '+inf'),
-	redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', ms)}
+local expired = redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', ms, 'WITHSCORES')
+local broken = {}
+for i = 1, #expired, 2 do
+	local source = string.sub(expired[i], string.find(expired[i], ' ', 1, true) + 1)
+	local ended = redis.call('HGET', KEYS[1], 'ended ' .. source)
+	if not ended or expired[i + 1] - ARGV[1] > tonumber(ended) then
+		table.insert(broken, source)
+	end
+end
+return {redis.call('HGETALL', KEYS[1]), redis.call('ZCOUNT', KEYS[2], '(' .. ms, '+inf'), broken}
 `)
 
 	// statusScript changes a batch's status.
@@ -372,7 +385,7 @@ return {m[1], m[2], m[3], m[4], redis.call('HGET', KEYS[2], ARGV[1]) or '',
 	// lookupScript moves a name out of queued, once.
 	//
 	//	KEYS  meta, records, tries, crashes, state:queued, state:TO, reasons, hosts
-	//	ARGV  name, generation, epoch, TO, left, line for the record, reason, host
+	//	ARGV  name, generation, epoch, TO, left, line for the record, reason, host, tries to add
 	//	reply "ok": the record says so | the state that the name has | "stale" | "gone"
 	lookupScript = redis.NewScript(prelude + `
 if not live(KEYS[1], ARGV[3]) then return 'gone' end
@@ -395,7 +408,7 @@ redis.call('HDEL', KEYS[4], f)
 local to, rank = ARGV[4], '-'
 if to == 'failed' then
 	rank = '0'
-	failed = failed + 1
+	failed = failed + ARGV[9]
 	index(KEYS[7], KEYS[8], ARGV[7], ARGV[8], line, ARGV[1])
 end
 redis.call('HSET', KEYS[2], ARGV[1], table.concat({'1', gen, to, line, lane, ARGV[5], '0',
@@ -409,7 +422,7 @@ return 'ok'
 	// moves the name out of found.
 	//
 	//	KEYS  meta, records, tries, crashes, state:found, state:done, state:partial, state:failed, reasons, hosts
-	//	ARGV  name, generation, epoch, rank, line for the record, reason, host ("-" when it is stored)
+	//	ARGV  name, generation, epoch, rank, line for the record, reason, host ("-" when it is stored), tries to add
 	//	reply "ok" | the state that the name has | "stale" | "gone"
 	pictureScript = redis.NewScript(prelude + `
 if not live(KEYS[1], ARGV[3]) then return 'gone' end
@@ -433,7 +446,7 @@ left = left - 1
 if ARGV[6] == '-' then
 	stored = stored + 1
 else
-	failed = failed + 1
+	failed = failed + ARGV[8]
 	if worst == '-' or tonumber(rank) < tonumber(worst) then
 		worst, reason, host = rank, ARGV[6], ARGV[7]
 	end

@@ -91,26 +91,27 @@ func (db *DB) CommitLookup(ctx context.Context, r tasks.Ref, state State, l Look
 		return false, err
 	}
 	left := len(l.Pictures)
-	return db.settleLookup(ctx, r, state, left, "L "+doc, none, none)
+	return db.settleLookup(ctx, r, state, left, "L "+doc, none, none, 0)
 }
 
-// FailLookup records that the lookup was given up, exhausted or for good. It
-// counts the try that failed last, [DB.CountTry] those before, and reports as
+// FailLookup records that the lookup was given up, exhausted or for good. The
+// tries of an exhausted one were counted by [DB.CountTry], the last included;
+// the try that ended it for good, or by a crash, is counted here. It reports as
 // [DB.CommitLookup] does.
 func (db *DB) FailLookup(ctx context.Context, r tasks.Ref, e *failure.Error, host string, exhausted bool) (bool, error) {
 	doc, err := encode(newFailure(e, host, exhausted))
 	if err != nil {
 		return false, err
 	}
-	return db.settleLookup(ctx, r, Failed, 0, "E "+doc, string(reason(e)), word(host))
+	return db.settleLookup(ctx, r, Failed, 0, "E "+doc, string(reason(e)), word(host), lastTry(e, exhausted))
 }
 
-func (db *DB) settleLookup(ctx context.Context, r tasks.Ref, to State, left int, line, reason, host string) (bool, error) {
+func (db *DB) settleLookup(ctx context.Context, r tasks.Ref, to State, left int, line, reason, host string, tries int) (bool, error) {
 	k, b, s := db.keys, r.Batch, r.Shard
 	reply, err := lookupScript.Run(ctx, db.rdb, []string{
 		k.meta(b, s), k.records(b, s), k.tries(b, s), k.crashes(b, s),
 		k.state(b, s, Queued), k.state(b, s, to), k.reasons(b, s), k.hosts(b, s),
-	}, r.Name, r.Generation, r.Epoch, string(to), left, line, reason, host).Text()
+	}, r.Name, r.Generation, r.Epoch, string(to), left, line, reason, host, tries).Text()
 	return reply == "ok", err
 }
 
@@ -122,7 +123,7 @@ func (db *DB) CommitPicture(ctx context.Context, r tasks.Ref, rank int, p Pictur
 	if err != nil {
 		return false, err
 	}
-	return db.settlePicture(ctx, r, rank, "P"+strconv.Itoa(rank)+" "+doc, none, none)
+	return db.settlePicture(ctx, r, rank, "P"+strconv.Itoa(rank)+" "+doc, none, none, 0)
 }
 
 // FailPicture records that the picture was given up, exhausted or for good.
@@ -132,15 +133,23 @@ func (db *DB) FailPicture(ctx context.Context, r tasks.Ref, rank int, e *failure
 	if err != nil {
 		return false, err
 	}
-	return db.settlePicture(ctx, r, rank, "F"+strconv.Itoa(rank)+" "+doc, string(reason(e)), word(host))
+	return db.settlePicture(ctx, r, rank, "F"+strconv.Itoa(rank)+" "+doc, string(reason(e)), word(host), lastTry(e, exhausted))
 }
 
-func (db *DB) settlePicture(ctx context.Context, r tasks.Ref, rank int, line, reason, host string) (bool, error) {
+// lastTry returns how many tries are to be counted when a step is given up.
+func lastTry(e *failure.Error, exhausted bool) int {
+	if exhausted && reason(e) != failure.ReasonCrashed {
+		return 0
+	}
+	return 1
+}
+
+func (db *DB) settlePicture(ctx context.Context, r tasks.Ref, rank int, line, reason, host string, tries int) (bool, error) {
 	k, b, s := db.keys, r.Batch, r.Shard
 	reply, err := pictureScript.Run(ctx, db.rdb, []string{
 		k.meta(b, s), k.records(b, s), k.tries(b, s), k.crashes(b, s),
 		k.state(b, s, Found), k.state(b, s, Done), k.state(b, s, Partial), k.state(b, s, Failed), k.reasons(b, s), k.hosts(b, s),
-	}, r.Name, r.Generation, r.Epoch, rank, line, reason, host).Text()
+	}, r.Name, r.Generation, r.Epoch, rank, line, reason, host, tries).Text()
 	switch State(reply) {
 	case "ok", Found, Done, Partial, Failed:
 		return true, nil

@@ -1,0 +1,54 @@
+# What CI runs is .ci/run; `make check` runs the same here.
+
+GO ?= go
+LINTER := bin/golangci-lint
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: ## build harvest, enqueue and worker into bin/
+	$(GO) build -trimpath -o bin/ ./cmd/...
+
+.PHONY: test
+test: ## test the packages
+	$(GO) test ./...
+
+.PHONY: race
+race: ## test the packages with the race detector
+	$(GO) test -race ./...
+
+.PHONY: integration
+integration: ## run the programs against a real Redis, with kills and bad input
+	HARVEST_TEST_REQUIRE=redis $(GO) test -tags integration -timeout 10m ./integration/
+
+.PHONY: lint
+lint: $(LINTER) ## look for mistakes, and imports that the layout forbids
+	$(LINTER) run ./...
+
+$(LINTER): tools/go.mod tools/go.sum
+	cd tools && $(GO) build -o ../$(LINTER) github.com/golangci/golangci-lint/v2/cmd/golangci-lint
+
+.PHONY: cross
+cross: ## vet for macOS and Windows
+	GOOS=darwin $(GO) vet ./...
+	GOOS=windows $(GO) vet ./...
+
+.PHONY: fmt
+fmt: $(LINTER) ## format the code and group the imports
+	$(LINTER) fmt ./...
+
+.PHONY: tidy
+tidy: ## bring go.mod and go.sum up to date
+	$(GO) mod tidy
+
+.PHONY: check
+check: ## run all that CI runs
+	.ci/run
+
+.PHONY: clean
+clean: ## remove what was built
+	rm -rf bin

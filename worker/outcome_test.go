@@ -1,0 +1,423 @@
+package worker_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"github.com/picharvest/picharvest/internal/failure"
+	"github.com/picharvest/picharvest/internal/lookup"
+	"github.com/picharvest/picharvest/internal/results"
+)
+
+func TestANameWithTwoPicturesIsDone(t *testing.T) {
+	t.Parallel()
+	onBoth(t, func(t *testing.T, r *rig) {
+		r.provide("people", func(context.Context, string) (lookup.Answer, error) {
+			return found([]string{r.site.url("a.png")}, []string{r.site.url("b.png")}), nil
+		})
+		r.enqueue("names", "people", "Brus Lee")
+		r.start()
+		if diff := cmp.Diff(results.Counts{results.Done: 1}, r.finished("names")); diff != "" {
+			t.Errorf("counts differ (-want +got):\n%s", diff)
+		}
+		rec := r.record("names", "Brus Lee")
+		pic := func(key string) results.Outcome {
+			return results.Outcome{Picture: &results.Picture{Kind: "png", Bytes: int64(len(pixels(8))), Width: 8, Height: 8, Key: key}}
+		}
+		want := results.Record{
+			Name: "Brus Lee", State: results.Done, Generation: 1, Line: 1, Lane: "express",
+			Lookup: &results.Lookup{
+				Attributes: []results.Attribute{{Name: "age", Value: "30"}},
+				Pictures:   [][]string{{r.site.url("a.png")}, {r.site.url("b.png")}},
+			},
+			Outcomes: map[int]results.Outcome{1: pic("names/Brus Lee.png"), 2: pic("names/Brus Lee-2.png")},
+		}
+		ignore := []cmp.Option{cmpopts.IgnoreFields(results.Record{}, "Updated"), cmpopts.IgnoreFields(results.Picture{}, "SHA256")}
+		if diff := cmp.Diff(want, rec, ignore...); diff != "" {
+			t.Errorf("record differs (-want +got):\n%s", diff)
+		}
+		for _, o := range rec.Outcomes {
+			f, _, err := r.store.Open(t.Context(), o.Picture.Key)
+			if err != nil {
+				t.Fatal(err)
+			}
+			b, err := io.ReadAll(f)
+			f.Close()
+			if err != nil || !slices.Equal(b, pixels(8)) {
+				t.Errorf("%s holds %d bytes, %v; want the picture", o.Picture.Key, len(b), err)
+			}
+		}
+		r.empty()
+	})
+}
+
+func TestAnswersWithoutPictures(t *testing.T) {
+	t.Parallel()
+	onBoth(t, func(t *testing.T, r *rig) {
+		var asked counter
+		r.provide("people", func(_ context.Context, name string) (lookup.Answer, error) {
+			asked.add(name)
+			if name == "Nobody" {
+				return lookup.Answer{Verdict: lookup.NotFound}, nil
+			}
+			return lookup.Answer{Verdict: lookup.NoPicture, Attributes: []lookup.Attribute{{Name: "age", Value: "7"}}}, nil
+		})
+		r.enqueue("names", "people", "Nobody", "Faceless")
+		r.start()
+		want := results.Counts{results.NotFound: 1, results.NoPicture: 1}
+		if diff := cmp.Diff(want, r.finished("names")); diff != "" {
+			t.Errorf("counts differ (-want +got):\n%s", diff)
+		}
+		if rec := r.record("names", "Faceless"); rec.Lookup == nil || len(rec.Lookup.Attributes) != 1 {
+			t.Errorf("the record of a name without a picture is %+v; want its attributes", rec)
+		}
+		r.empty()
+		if i := r.info(r.queue("lookup", "people")); i.Archived != 0 || asked.get("Nobody") != 1 {
+			t.Errorf("%d archived, asked %d times; answers are no failures", i.Archived, asked.get("Nobody"))
+		}
+	})
+}
+
+// final and temporary are failures as lookups return them.
+func final(r failure.Reason) error     { return failure.Newf(r, failure.Final, "it is %s", r) }
+func temporary(r failure.Reason) error { return failure.Newf(r, failure.Temporary, "it is %s", r) }
+
+func hold(r failure.Reason, d time.Duration) error {
+	return &failure.Error{Reason: r, Kind: failure.Hold, RetryAfter: d, Err: fmt.Errorf("it is %s", r)}
+}
+
+func TestCandidates(t *testing.T) {
+	t.Parallel()
+	ok := reply{status: http.StatusOK, body: pixels(8)}
+	for name, tc := range map[string]struct {
+		first     []reply
+		second    []reply
+		state     results.State
+		candidate int
+		reason    failure.Reason
+		asked     [2]int
+	}{
+		"first is taken":       {[]reply{ok}, nil, results.Done, 0, "", [2]int{1, 0}},
+		"first is missing":     {[]reply{{status: 404}}, []reply{ok}, results.Done, 1, "", [2]int{1, 1}},
+		"first is forbidden":   {[]reply{{status: 403}}, []reply{ok}, results.Done, 1, "", [2]int{1, 1}},
+		"first is too small":   {[]reply{{status: 200, body: pixels(2)}}, []reply{ok}, results.Done, 1, "", [2]int{1, 1}},
+		"first is too large":   {[]reply{{status: 200, body: make([]byte, 2<<20)}}, []reply{ok}, results.Done, 1, "", [2]int{1, 1}},
+		"first is no picture":  {[]reply{{status: 200, body: []byte("<html>")}}, []reply{ok}, results.Done, 1, "", [2]int{1, 1}},
+		"first fails for once": {[]reply{{status: 500}, ok}, nil, results.Done, 0, "", [2]int{2, 0}},
+		"both are refused": {
+			[]reply{{status: 200, body: pixels(2)}}, []reply{{status: 404}}, results.Failed, 0, failure.ReasonTooSmall, [2]int{1, 1},
+		},
+		"first is away for good": {[]reply{{status: 500}}, nil, results.Failed, 0, failure.ReasonUnavailable, [2]int{3, 0}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := newMiniRig(t)
+			r.cfg.MaxAttempts = 3
+			if tc.first != nil {
+				r.site.answer("1", tc.first...)
+			}
+			if tc.second != nil {
+				r.site.answer("2", tc.second...)
+			}
+			r.provide("people", func(context.Context, string) (lookup.Answer, error) {
+				return found([]string{r.site.url("1"), r.site.url("2")}), nil
+			})
+			r.enqueue("names", "people", "Brus Lee")
+			r.hurry()
+			r.start()
+			if diff := cmp.Diff(results.Counts{tc.state: 1}, r.finished("names")); diff != "" {
+				t.Errorf("counts differ (-want +got):\n%s", diff)
+			}
+			rec := r.record("names", "Brus Lee")
+			if got := [2]int{r.site.count("1"), r.site.count("2")}; got != tc.asked {
+				t.Errorf("the candidates were asked %v times, want %v", got, tc.asked)
+			}
+			if tc.state == results.Done {
+				if p := rec.Outcomes[1].Picture; p.Candidate != tc.candidate {
+					t.Errorf("candidate %d was taken, want %d", p.Candidate, tc.candidate)
+				}
+				return
+			}
+			if rec.Reason != tc.reason || rec.Host != r.site.host() {
+				t.Errorf("failed for %s at %s, want %s at %s", rec.Reason, rec.Host, tc.reason, r.site.host())
+			}
+		})
+	}
+}
+
+func TestOnePictureOfTwoFails(t *testing.T) {
+	t.Parallel()
+	r := newMiniRig(t)
+	r.site.answer("2", reply{status: 404})
+	r.provide("people", func(context.Context, string) (lookup.Answer, error) {
+		return found([]string{r.site.url("1")}, []string{r.site.url("2")}), nil
+	})
+	r.enqueue("names", "people", "Brus Lee")
+	r.start()
+	if diff := cmp.Diff(results.Counts{results.Partial: 1}, r.finished("names")); diff != "" {
+		t.Errorf("counts differ (-want +got):\n%s", diff)
+	}
+	if rec := r.record("names", "Brus Lee"); rec.Reason != failure.ReasonMissing || rec.Outcomes[1].Picture == nil {
+		t.Errorf("record is %+v", rec)
+	}
+}
+
+func TestAFinalFailureIsAskedOnceAndShown(t *testing.T) {
+	t.Parallel()
+	onBoth(t, func(t *testing.T, r *rig) {
+		var asked counter
+		r.provide("people", func(_ context.Context, name string) (lookup.Answer, error) {
+			asked.add(name)
+			if name == "Wall" {
+				return lookup.Answer{}, final(failure.ReasonBlocked)
+			}
+			return found([]string{r.site.url("gone")}), nil
+		})
+		r.site.answer("gone", reply{status: http.StatusGone})
+		r.enqueue("names", "people", "Wall", "Gone")
+		r.hurry()
+		r.start()
+		if diff := cmp.Diff(results.Counts{results.Failed: 2}, r.finished("names")); diff != "" {
+			t.Errorf("counts differ (-want +got):\n%s", diff)
+		}
+		r.empty()
+		if asked.get("Wall") != 1 || r.site.count("gone") != 1 {
+			t.Errorf("asked %d and %d times, want once each", asked.get("Wall"), r.site.count("gone"))
+		}
+		want := []results.Failure{
+			{Reason: failure.ReasonBlocked, Host: "lookup.test", Message: "it is blocked"},
+			{Reason: failure.ReasonMissing, Host: r.site.host(), Message: r.site.url("gone") + " answered 410 Gone"},
+		}
+		got := []results.Failure{*r.record("names", "Wall").Explain(), *r.record("names", "Gone").Explain()}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("failures differ (-want +got):\n%s", diff)
+		}
+		for queue, word := range map[string]string{
+			r.queue("lookup", "people"): "blocked: it is blocked",
+			r.queue("picture", ""):      "missing: ",
+		} {
+			archived, err := r.inspector.ListArchivedTasks(queue)
+			if err != nil || len(archived) != 1 {
+				t.Fatalf("%s has %d archived tasks, %v; want 1", queue, len(archived), err)
+			}
+			if a := archived[0]; !strings.HasPrefix(a.LastErr, word) || a.Retried != 0 {
+				t.Errorf("archived with %q after %d retries, want %q after none", a.LastErr, a.Retried, word)
+			}
+		}
+	})
+}
+
+func TestTemporaryFailuresEndExhausted(t *testing.T) {
+	t.Parallel()
+	onBoth(t, func(t *testing.T, r *rig) {
+		r.cfg.MaxAttempts = 4
+		var asked counter
+		r.provide("people", func(_ context.Context, name string) (lookup.Answer, error) {
+			if asked.add(name) > 2 && name == "Shaky" {
+				return lookup.Answer{Verdict: lookup.NotFound}, nil
+			}
+			return lookup.Answer{}, temporary(failure.ReasonTimeout)
+		})
+		r.enqueue("names", "people", "Shaky", "Hopeless")
+		r.hurry()
+		r.start()
+		want := results.Counts{results.Failed: 1, results.NotFound: 1}
+		if diff := cmp.Diff(want, r.finished("names")); diff != "" {
+			t.Errorf("counts differ (-want +got):\n%s", diff)
+		}
+		if asked.get("Hopeless") != 4 || asked.get("Shaky") != 3 {
+			t.Errorf("asked %d and %d times, want 4 and 3", asked.get("Hopeless"), asked.get("Shaky"))
+		}
+		f := r.record("names", "Hopeless").Failure
+		if f == nil || f.Kind() != "exhausted" || f.Reason != failure.ReasonTimeout {
+			t.Errorf("failure is %+v, want timeout, exhausted", f)
+		}
+		if n := r.record("names", "Shaky").FailedTries; n != 2 {
+			t.Errorf("%d failed tries are recorded, want 2", n)
+		}
+	})
+}
+
+func TestRetriesWaitTheBackoff(t *testing.T) {
+	t.Parallel()
+	r := newMiniRig(t)
+	r.cfg.RetryDelay, r.cfg.MaxRetryDelay = 40*time.Second, 2*time.Minute
+	r.provide("people", func(context.Context, string) (lookup.Answer, error) {
+		return lookup.Answer{}, temporary(failure.ReasonTimeout)
+	})
+	r.enqueue("names", "people", "Brus Lee")
+	began := time.Now()
+	r.start()
+	q := r.queue("lookup", "people")
+	r.until("a retry", func() bool { return r.info(q).Retry == 1 })
+	list, err := r.inspector.ListRetryTasks(q)
+	if err != nil || len(list) != 1 {
+		t.Fatalf("%d retries, %v", len(list), err)
+	}
+	// asynq keeps whole seconds.
+	if d := list[0].NextProcessAt.Sub(began); d < 19*time.Second || d > 42*time.Second || list[0].Retried != 1 {
+		t.Errorf("the next try comes after %v with %d retries, want 20 s to 40 s with 1", d, list[0].Retried)
+	}
+}
+
+func TestAHoldCostsNoTry(t *testing.T) {
+	t.Parallel()
+	onBoth(t, func(t *testing.T, r *rig) {
+		r.cfg.MaxAttempts = 2
+		var asked counter
+		var first, second atomic.Int64
+		r.provide("people", func(_ context.Context, name string) (lookup.Answer, error) {
+			switch asked.add(name) {
+			case 1:
+				first.Store(time.Now().UnixNano())
+				return lookup.Answer{}, hold(failure.ReasonRateLimited, 1500*time.Millisecond)
+			case 2:
+				second.Store(time.Now().UnixNano())
+				return lookup.Answer{}, hold(failure.ReasonCredentials, 0)
+			case 3, 4:
+				return lookup.Answer{}, hold(failure.ReasonRateLimited, time.Millisecond)
+			}
+			return lookup.Answer{Verdict: lookup.NotFound}, nil
+		})
+		r.enqueue("names", "people", "Brus Lee")
+		r.hurry() // asynq's delay is not what keeps the host in peace
+		r.start()
+		if diff := cmp.Diff(results.Counts{results.NotFound: 1}, r.finished("names")); diff != "" {
+			t.Errorf("counts differ (-want +got):\n%s", diff)
+		}
+		if n := r.record("names", "Brus Lee").FailedTries; n != 0 {
+			t.Errorf("%d failed tries are recorded, want 0", n)
+		}
+		if gap := time.Duration(second.Load() - first.Load()); gap < 1400*time.Millisecond {
+			t.Errorf("asked again after %v, want 1.5 s", gap)
+		}
+	})
+}
+
+// A host that always asks to wait must not keep a batch open for ever.
+func TestWaitsAreBounded(t *testing.T) {
+	t.Parallel()
+	r := newMiniRig(t)
+	r.cfg.MaxAttempts = 1
+	var asked counter
+	r.provide("people", func(_ context.Context, name string) (lookup.Answer, error) {
+		asked.add(name)
+		return lookup.Answer{}, hold(failure.ReasonRateLimited, time.Millisecond)
+	})
+	r.enqueue("names", "people", "Brus Lee")
+	r.hurry()
+	r.start()
+	if diff := cmp.Diff(results.Counts{results.Failed: 1}, r.finished("names")); diff != "" {
+		t.Errorf("counts differ (-want +got):\n%s", diff)
+	}
+	f := r.record("names", "Brus Lee").Failure
+	if asked.get("Brus Lee") != 20 || f.Reason != failure.ReasonRateLimited || f.Kind() != "exhausted" {
+		t.Errorf("asked %d times, then %+v; want 20 and rate_limited, exhausted", asked.get("Brus Lee"), f)
+	}
+}
+
+// A picture host that asks to wait holds its pictures back, and is asked again.
+func TestAPictureHostMayAskToWait(t *testing.T) {
+	t.Parallel()
+	r := newMiniRig(t)
+	busy := reply{status: http.StatusTooManyRequests, header: http.Header{"Retry-After": {"1"}}}
+	r.site.answer("1", busy, reply{status: http.StatusOK, body: pixels(8)})
+	r.provide("people", func(context.Context, string) (lookup.Answer, error) {
+		return found([]string{r.site.url("1"), r.site.url("2")}), nil
+	})
+	r.cfg.MaxAttempts = 1
+	r.enqueue("names", "people", "Brus Lee")
+	r.start()
+	if diff := cmp.Diff(results.Counts{results.Done: 1}, r.finished("names")); diff != "" {
+		t.Errorf("counts differ (-want +got):\n%s", diff)
+	}
+	if a, b := r.site.count("1"), r.site.count("2"); a != 2 || b != 0 {
+		t.Errorf("the candidates were asked %d and %d times, want 2 and 0", a, b)
+	}
+}
+
+func TestAPanicIsAFailureOfThisNameAlone(t *testing.T) {
+	t.Parallel()
+	r := newMiniRig(t)
+	r.cfg.MaxAttempts = 2
+	r.provide("people", func(_ context.Context, name string) (lookup.Answer, error) {
+		if name == "Bomb" {
+			panic("boom")
+		}
+		return lookup.Answer{Verdict: lookup.NotFound}, nil
+	})
+	r.enqueue("names", "people", "Ada", "Bomb", "Cyd")
+	r.hurry()
+	r.start()
+	want := results.Counts{results.NotFound: 2, results.Failed: 1}
+	if diff := cmp.Diff(want, r.finished("names")); diff != "" {
+		t.Errorf("counts differ (-want +got):\n%s", diff)
+	}
+	f := r.record("names", "Bomb").Failure
+	if f.Reason != failure.ReasonInternal || f.Kind() != "exhausted" || f.Message != "internal error: boom" {
+		t.Errorf("failure is %+v, want internal, exhausted", f)
+	}
+	if n := len(r.log.with("a handler panicked")); n != 2 {
+		t.Errorf("%d lines tell of the panic, want 2", n)
+	}
+}
+
+func TestAnUnknownErrorIsInternal(t *testing.T) {
+	t.Parallel()
+	r := newMiniRig(t)
+	r.cfg.MaxAttempts = 1
+	r.provide("people", func(context.Context, string) (lookup.Answer, error) {
+		return lookup.Answer{}, errors.New("who knows")
+	})
+	r.enqueue("names", "people", "Brus Lee")
+	r.start()
+	r.finished("names")
+	if f := r.record("names", "Brus Lee").Failure; f.Reason != failure.ReasonInternal || f.Message != "who knows" {
+		t.Errorf("failure is %+v", f)
+	}
+}
+
+// Settled is told of each name once, with its final record.
+func TestSettledIsCalledOncePerName(t *testing.T) {
+	t.Parallel()
+	r := newMiniRig(t)
+	var told counter
+	r.settled = func(batch string, rec results.Record) { told.add(batch + " " + rec.Name + " " + string(rec.State)) }
+	r.provide("people", func(_ context.Context, name string) (lookup.Answer, error) {
+		switch name {
+		case "Nobody":
+			return lookup.Answer{Verdict: lookup.NotFound}, nil
+		case "Wall":
+			return lookup.Answer{}, final(failure.ReasonBlocked)
+		}
+		return found([]string{r.site.url(name)}), nil
+	})
+	names := []string{"Nobody", "Wall"}
+	for i := range 50 {
+		names = append(names, fmt.Sprint("n", i))
+	}
+	r.enqueue("names", "people", names...)
+	stop := r.start()
+	r.finished("names")
+	stop()
+	for _, name := range names {
+		state := map[string]string{"Nobody": "not_found", "Wall": "failed"}[name]
+		if state == "" {
+			state = "done"
+		}
+		if n := told.get("names " + name + " " + state); n != 1 {
+			t.Errorf("%s was told %d times, want once", name, n)
+		}
+	}
+}
