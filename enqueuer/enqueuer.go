@@ -208,6 +208,10 @@ func read(ctx context.Context, job Job, shards int, out chan<- chunk, t *tally) 
 	}
 	open := make([][]results.Line, shards)
 	for {
+		// A slow or a hopeless source may not fill a chunk for long.
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
 		line, err := job.Names.Next()
 		if ctx.Err() != nil {
 			return ctx.Err()
@@ -324,6 +328,10 @@ func (e *Enqueuer) enqueue(ctx context.Context, task *asynq.Task) (bool, error) 
 	// very command whose reply was lost.
 	if errors.Is(err, asynq.ErrTaskIDConflict) {
 		return false, nil
+	}
+	if err != nil && ctx.Err() != nil {
+		// asynq keeps the words of an error and not the error.
+		return false, ctx.Err()
 	}
 	if err != nil {
 		return false, fmt.Errorf("enqueue: %w", err)
