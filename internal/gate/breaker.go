@@ -66,20 +66,19 @@ func (g *Gate) Report(ctx context.Context, a Ask, reason failure.Reason, first b
 	case failure.ReasonCredentials:
 		how = "refused"
 	}
-	if how == "ok" {
-		g.mu.Lock()
-		_, known := g.breakers[b]
-		g.mu.Unlock()
-		if !known {
-			return 0, nil
-		}
+	if how == "ok" && !g.knows(b) {
+		return 0, nil
+	}
+	version := ""
+	if how == "refused" {
+		version = a.version()
 	}
 	counts := 0
 	if first {
 		counts = 1
 	}
 	reply, err := reportScript.Run(ctx, g.rdb, []string{g.keys.breakerOf(b), g.keys.probes(b)},
-		b.host, g.keys.channel(), b.name, a.Version, how, string(reason), counts,
+		b.host, g.keys.channel(), b.name, version, how, string(reason), counts,
 		g.breaker.After, g.breaker.Delay.Microseconds(), g.breaker.MaxDelay.Microseconds(), g.breaker.Ramp).StringSlice()
 	if err != nil {
 		return 0, fmt.Errorf("tell others how %s answered: %w", b.name, err)
@@ -94,6 +93,14 @@ func (g *Gate) Report(ctx context.Context, a Ask, reason failure.Reason, first b
 		return 0, nil
 	}
 	return max(time.Until(s.until), time.Millisecond), nil
+}
+
+// knows reports whether b is anything but closed and without failures.
+func (g *Gate) knows(b breakerKey) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	_, ok := g.breakers[b]
+	return ok
 }
 
 // Reset lets an open breaker try at once.

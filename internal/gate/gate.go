@@ -116,14 +116,22 @@ type Ask struct {
 	// Breaker names the service that [Gate.Report] tells about; usually
 	// empty. Each host may have several.
 	Breaker string
-	// Version stands for how the service is asked (its definition, its
-	// secrets): where it changes, a service that refused it is tried anew.
-	Version string
+	// Version, if set, returns a word for how the service is asked (its
+	// definition, its secrets): where it changes, a service that refused it
+	// is tried anew. It is called only while a breaker is not closed.
+	Version func() string
 	// Wait is how long the caller can wait. 0: not at all.
 	Wait time.Duration
 	// Crowd bounds how many callers of this process may wait for a place in
 	// flight; the others are sent away at once. 0: any number.
 	Crowd int
+}
+
+func (a Ask) version() string {
+	if a.Version == nil {
+		return ""
+	}
+	return a.Version()
 }
 
 // LaterError says that the request cannot begin while the caller can wait.
@@ -184,25 +192,27 @@ func (g *Gate) Acquire(ctx context.Context, a Ask) (release func(), err error) {
 // whether a's breaker is anything but closed.
 func (g *Gate) blocked(a Ask) (until time.Time, why string, shutOff bool, changed <-chan struct{}) {
 	g.mu.Lock()
-	defer g.mu.Unlock()
 	now := time.Now()
-	if t, ok := g.holds[a.Host]; ok {
-		if t.After(now) {
-			until, why = t, "hold"
-		} else {
-			delete(g.holds, a.Host)
-		}
+	hold, held := g.holds[a.Host]
+	if held && !hold.After(now) {
+		delete(g.holds, a.Host)
+		held = false
 	}
-	if a.Breaker != "" {
-		if b, ok := g.breakers[breakerKey{a.Host, a.Breaker}]; ok && b.state != stateClosed {
-			shutOff = true
-			renewed := b.reason == failure.ReasonCredentials && b.version != "" && b.version != a.Version
-			if b.state == stateOpen && b.until.After(now) && b.until.After(until) && !renewed {
-				until, why = b.until, "breaker"
-			}
-		}
+	b, shutOff := g.breakers[breakerKey{a.Host, a.Breaker}]
+	changed = g.changed
+	g.mu.Unlock()
+
+	if held {
+		until, why = hold, "hold"
 	}
-	return until, why, shutOff, g.changed
+	shutOff = shutOff && b.state != stateClosed
+	if !shutOff || b.state != stateOpen || !b.until.After(now) || b.until.Before(until) {
+		return until, why, shutOff, changed
+	}
+	if b.reason == failure.ReasonCredentials && b.version != "" && b.version != a.version() {
+		return until, why, shutOff, changed
+	}
+	return b.until, "breaker", shutOff, changed
 }
 
 // sleep waits until t, or for changed.

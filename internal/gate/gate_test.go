@@ -285,7 +285,7 @@ func TestBreakerCredentials(t *testing.T) {
 	t.Parallel()
 	both(t, func(t *testing.T, rdb *redis.Client) {
 		g := newGate(t, rdb, gate.Options{Breaker: gate.Breaker{After: 100, Delay: time.Hour, MaxDelay: time.Hour, Ramp: 1}})
-		ask := gate.Ask{Host: "a.example", Breaker: "people", Version: "1"}
+		ask := gate.Ask{Host: "a.example", Breaker: "people", Version: func() string { return "1" }}
 		if held, err := g.Report(t.Context(), ask, failure.ReasonCredentials, false); held == 0 || err != nil {
 			t.Fatalf("got %v, %v, want to be held", held, err)
 		}
@@ -294,7 +294,7 @@ func TestBreakerCredentials(t *testing.T) {
 		if err != nil || len(s) != 1 || len(s[0].Breakers) != 1 || s[0].Breakers[0].Reason != failure.ReasonCredentials {
 			t.Fatalf("got %+v, %v, want the breaker with its reason", s, err)
 		}
-		ask.Version = "2"
+		ask.Version = func() string { return "2" }
 		acquire(t, g, ask)()
 		if _, err := g.Report(t.Context(), ask, failure.ReasonCredentials, false); err != nil {
 			t.Fatal(err)

@@ -61,6 +61,10 @@ type place struct {
 
 // stand waits in line for a place.
 func (g *Gate) stand(ctx context.Context, a Ask, deadline time.Time) (*place, error) {
+	version := ""
+	if a.Breaker != "" && g.knows(breakerKey{a.Host, a.Breaker}) {
+		version = a.version()
+	}
 	w := &waiter{deadline: deadline, crowd: a.Crowd, ready: make(chan turn, 1)}
 	g.mu.Lock()
 	if g.closed {
@@ -68,7 +72,7 @@ func (g *Gate) stand(ctx context.Context, a Ask, deadline time.Time) (*place, er
 		return nil, errClosed
 	}
 	l := g.line(lineKey{a.Host, a.Breaker, a.Limits})
-	l.version = a.Version
+	l.version = version
 	l.waiting = append(l.waiting, w)
 	l.wake()
 	g.mu.Unlock()

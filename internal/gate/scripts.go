@@ -107,7 +107,7 @@ if name ~= '' then
 	local b = redis.call('HMGET', KEYS[8], 'state', 'until', 'ramp', 'reason', 'version', 'fails')
 	state, till = b[1] or 'closed', b[2] or '0'
 	if state == 'open' and wanted > 0 and
-		(tonumber(till) <= now or (b[4] == 'credentials' and b[5] ~= version)) then
+		(tonumber(till) <= now or (b[4] == 'credentials' and version ~= '' and b[5] ~= version)) then
 		state, b[3] = 'half', '1'
 		redis.call('HSET', KEYS[8], 'state', 'half', 'ramp', 1, 'wins', 0)
 		tell(channel, host, name, state, tonumber(till), tonumber(b[6] or '0'), b[4] or '', b[5] or '')
