@@ -42,6 +42,7 @@ type line struct {
 type waiter struct {
 	deadline time.Time
 	crowd    int
+	asked    bool      // Redis was asked for it
 	ready    chan turn // has room for the answer
 }
 
@@ -192,6 +193,9 @@ func (l *line) next() (n int, freed []string, first int64, version string) {
 		return -1, nil, 0, ""
 	}
 	n = min(batchSize, len(l.waiting))
+	for _, w := range l.waiting[:n] {
+		w.asked = true
+	}
 	first = l.places
 	l.places += int64(n)
 	return n, freed, first, l.version
@@ -246,6 +250,10 @@ func (l *line) sort(now time.Time, r taken) (away []*waiter, rest time.Duration)
 	}
 	stay := l.waiting[:0]
 	for _, w := range l.waiting {
+		if !w.asked { // it came meanwhile, and so may have what it wants
+			stay, rest = append(stay, w), 0
+			continue
+		}
 		left := w.deadline.Sub(now)
 		tooLong := left <= 0
 		if r.why == "place" {
@@ -343,7 +351,7 @@ func (g *Gate) take(l *line, version string, wanted int, freed []string, first i
 func (g *Gate) turns(l *line, n int, r taken) ([]time.Duration, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), scriptTime)
 	defer cancel()
-	from, byPace := r.again, 0
+	from, byPace := r.again, 0 // not before
 	if r.why == "place" {
 		// Nobody knows when one is free, only how often one was.
 		from, byPace = comeBack, 1
@@ -358,8 +366,8 @@ func (g *Gate) turns(l *line, n int, r taken) ([]time.Duration, error) {
 	after := make([]time.Duration, n)
 	for i := range after {
 		d := first + time.Duration(i)*step
-		if d > horizon {
-			d = horizon/2 + spread(horizon/2)
+		if d-from > horizon {
+			d = from + horizon/2 + spread(horizon/2)
 		}
 		after[i] = d + spread(max(min(step, time.Second), 100*time.Millisecond))
 	}
