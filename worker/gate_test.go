@@ -15,6 +15,7 @@ import (
 	"github.com/picharvest/picharvest/internal/gate"
 	"github.com/picharvest/picharvest/internal/lookup"
 	"github.com/picharvest/picharvest/internal/results"
+	"github.com/picharvest/picharvest/tasks"
 )
 
 // A service that is down burns no name: the batch waits, and goes on when the
@@ -60,7 +61,7 @@ func TestAServiceThatIsDownBurnsNoName(t *testing.T) {
 func TestQueuesOfAHeldProviderArePaused(t *testing.T) {
 	t.Parallel()
 	onBoth(t, func(t *testing.T, r *rig) {
-		const express = "lookup-people-express"
+		express, other := lookups(r, "people"), lookups(r, "others")
 		var asked counter
 		r.provide("people", func(_ context.Context, name string) (lookup.Answer, error) {
 			if asked.add("") == 1 {
@@ -68,9 +69,10 @@ func TestQueuesOfAHeldProviderArePaused(t *testing.T) {
 			}
 			return lookup.Answer{Verdict: lookup.NotFound}, nil
 		})
-		r.provide("others", func(context.Context, string) (lookup.Answer, error) {
+		p := r.provide("others", func(context.Context, string) (lookup.Answer, error) {
 			return lookup.Answer{Verdict: lookup.NotFound}, nil
 		})
+		p.Host = "others.test"
 		r.enqueue("names", "people", "Brus Lee")
 		r.enqueue("more", "others", "Jet Lee")
 		r.start("people", "others")
@@ -79,19 +81,55 @@ func TestQueuesOfAHeldProviderArePaused(t *testing.T) {
 			return err == nil && info.Paused
 		}
 		r.until("the queue is paused", func() bool { return paused(express) })
-		if paused("lookup-others-express") {
+		if paused(other) {
 			t.Error("the queue of another provider is paused")
 		}
 		ttl := r.rdb.PTTL(t.Context(), "asynq:{"+express+"}:paused").Val()
 		if ttl < 50*time.Minute || ttl > time.Hour {
 			t.Errorf("the pause ends after %v, want about an hour", ttl)
 		}
-		// An operator's pause stays as it is.
+		if diff := cmp.Diff(results.Counts{results.NotFound: 1}, r.finished("more")); diff != "" {
+			t.Errorf("counts of the other provider differ (-want +got):\n%s", diff)
+		}
+		// asynq takes the pause for one of its own.
 		if err := r.inspector.UnpauseQueue(express); err != nil {
 			t.Error(err)
 		}
-		if err := r.inspector.PauseQueue(express); err != nil {
-			t.Error(err)
+	})
+}
+
+// lookups is the express lane of a provider's lookups.
+func lookups(r *rig, provider string) string {
+	return tasks.Queue{Namespace: r.namespace, Kind: tasks.Lookups, Provider: provider, Lane: tasks.Express}.String()
+}
+
+// What an operator paused by hand stays paused, with no end.
+func TestAnOperatorsPauseStays(t *testing.T) {
+	t.Parallel()
+	onBoth(t, func(t *testing.T, r *rig) {
+		r.breaker = gate.Breaker{After: 10, Delay: time.Hour, MaxDelay: time.Hour, Ramp: 1}
+		var good atomic.Bool
+		var refused atomic.Int64
+		p := r.provide("people", func(context.Context, string) (lookup.Answer, error) {
+			if good.Load() {
+				return lookup.Answer{Verdict: lookup.NotFound}, nil
+			}
+			// The operator is faster than the worker.
+			if refused.Add(1) == 1 {
+				if err := r.inspector.PauseQueue(lookups(r, "people")); err != nil {
+					t.Error(err)
+				}
+			}
+			return lookup.Answer{}, hold(failure.ReasonCredentials, 0)
+		})
+		p.Version = func() string { return fmt.Sprint(good.Load()) }
+		r.enqueue("names", "people", "Brus Lee")
+		r.start("people")
+		r.until("the worker holds the queue back", func() bool { return len(r.log.with("lookups are held back")) > 0 })
+		good.Store(true)
+		<-time.After(2500 * time.Millisecond) // two looks of the worker's
+		if ttl := r.rdb.TTL(t.Context(), "asynq:{"+lookups(r, "people")+"}:paused").Val(); ttl != -1 {
+			t.Errorf("the operator's pause has the TTL %v, want none and to be there", ttl)
 		}
 	})
 }
@@ -116,7 +154,7 @@ func TestChangedCredentialsLetItGoOn(t *testing.T) {
 		r.start("people")
 		r.until("the service refused", func() bool { return refused.Load() > 0 })
 		r.until("the queue is paused", func() bool {
-			info, err := r.inspector.GetQueueInfo("lookup-people-express")
+			info, err := r.inspector.GetQueueInfo(lookups(r, "people"))
 			return err == nil && info.Paused
 		})
 		good.Store(true)

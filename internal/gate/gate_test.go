@@ -181,7 +181,7 @@ func TestHold(t *testing.T) {
 				if after := later(t, g, ask, "hold"); after < 2*time.Second || after > 4*time.Second {
 					t.Errorf("come back after %v, want 2s to 4s", after)
 				}
-				acquire(t, g, gate.Ask{Host: "b.example", Limits: limits})()
+				acquire(t, g, gate.Ask{Host: "b.example", Limits: limits, Wait: time.Second})()
 			}
 			if heard := time.Since(start); heard > time.Second {
 				t.Errorf("every gate knew after %v, want at most 1s", heard)
