@@ -134,6 +134,9 @@ func (a *attempts) verdict(ctx context.Context, r tasks.Ref, rank int, s step, h
 	if errors.Is(err, context.Canceled) || errors.Is(err, errLeaving) || ctx.Err() != nil {
 		return a.later(err, 0)
 	}
+	if turn, ok := errors.AsType[*again](err); ok {
+		return turn
+	}
 	e := failure.From(err)
 	switch {
 	case e.Kind == failure.Final:

@@ -18,6 +18,7 @@ import (
 
 	"github.com/picharvest/picharvest/internal/embedded"
 	"github.com/picharvest/picharvest/internal/failure"
+	"github.com/picharvest/picharvest/internal/gate"
 	"github.com/picharvest/picharvest/internal/lookup"
 	"github.com/picharvest/picharvest/internal/picture"
 	"github.com/picharvest/picharvest/internal/redistest"
@@ -64,7 +65,10 @@ func crashWorker() int {
 	if err != nil {
 		return 4
 	}
+	g := gate.New(rdb, "", gate.Options{})
+	defer g.Close()
 	w := worker.New(cfg, worker.Deps{
+		Gate: g, HostLimits: func(string) gate.Limits { return gate.Limits{} },
 		Redis: rdb, Queue: asynq.NewClientFromRedisClient(rdb), DB: results.New(rdb, ""), Providers: map[string]*worker.Provider{"people": people},
 		Store: store, Naming: byName, Checker: checker, Logger: log,
 	})

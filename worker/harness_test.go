@@ -20,6 +20,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/picharvest/picharvest/internal/fetch"
+	"github.com/picharvest/picharvest/internal/gate"
 	"github.com/picharvest/picharvest/internal/lookup"
 	"github.com/picharvest/picharvest/internal/picture"
 	"github.com/picharvest/picharvest/internal/redistest"
@@ -58,6 +59,7 @@ type rig struct {
 	t         *testing.T
 	rdb       redis.UniversalClient
 	db        *results.DB
+	breaker   gate.Breaker
 	client    *asynq.Client
 	inspector *asynq.Inspector
 	namespace string
@@ -100,6 +102,8 @@ func newRig(t *testing.T, rdb redis.UniversalClient, namespace string) *rig {
 		client: asynq.NewClientFromRedisClient(rdb), inspector: asynq.NewInspectorFromRedisClient(rdb),
 		site: newSite(t), log: &logBook{}, cfg: worker.DefaultConfig(), providers: make(map[string]*worker.Provider),
 	}
+	// Nothing counts as down but what refuses its credentials.
+	r.breaker = gate.Breaker{After: 1 << 30, Delay: 500 * time.Millisecond, MaxDelay: time.Second, Ramp: 4}
 	r.cfg.PollInterval = 5 * time.Millisecond
 	r.cfg.RetryDelay, r.cfg.MaxRetryDelay = time.Millisecond, 10*time.Millisecond
 	r.provide("people", func(_ context.Context, name string) (lookup.Answer, error) {
@@ -143,7 +147,10 @@ func (r *rig) worker() *worker.Worker {
 	if err := r.cfg.Validate(); err != nil {
 		r.t.Fatal(err)
 	}
+	g := gate.New(r.rdb, r.namespace, gate.Options{Breaker: r.breaker})
+	r.t.Cleanup(g.Close)
 	return worker.New(r.cfg, worker.Deps{
+		Gate: g, HostLimits: func(string) gate.Limits { return gate.Limits{} },
 		Redis: r.rdb, Queue: r.client, Namespace: r.namespace, DB: r.db, Providers: r.providers,
 		Store: r.store, Naming: byName, Checker: checker, Logger: slog.New(r.log), Settled: r.settled,
 	})

@@ -21,7 +21,7 @@ type lookupHandler struct {
 	queue     Enqueuer
 	namespace string
 	providers map[string]*Provider
-	limits    map[string]*limit
+	hosts     *hosts
 }
 
 // step returns the lookup of one name as a step.
@@ -44,16 +44,16 @@ func (s *lookupStep) due(ctx context.Context, b results.Begun) (bool, error) {
 }
 
 func (s *lookupStep) wait(ctx, leaving context.Context, b results.Begun) (func(), error) {
-	return s.limits[b.Provider].wait(ctx, leaving)
+	return s.hosts.enter(ctx, leaving, s.hosts.lookup(b.Provider, s.providers[b.Provider]))
 }
 
 func (s *lookupStep) work(ctx context.Context, b results.Begun) (string, error) {
 	p := s.providers[b.Provider]
 	answer, err := p.Service.Lookup(ctx, s.ref.Name)
 	if err != nil {
-		if e := failure.From(err); e.Kind == failure.Hold {
-			s.limits[b.Provider].hold(pause(e))
-		}
+		s.hosts.heed(ctx, p.Host, err)
+	}
+	if err := s.hosts.judge(ctx, s.hosts.lookup(b.Provider, p), err, b.Tries == 0); err != nil {
 		return p.Host, err
 	}
 	record, state := recorded(answer)

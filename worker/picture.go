@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/url"
 	"sync"
 	"time"
 
@@ -22,7 +21,8 @@ import (
 type pictureHandler struct {
 	db        *results.DB
 	providers map[string]*Provider
-	limits    map[string]*limit
+	hosts     *hosts
+	leaving   context.Context
 	store     storage.Store
 	naming    Naming
 	checker   *picture.Checker
@@ -84,14 +84,15 @@ func (h *pictureHandler) checkStore(ctx context.Context, b bornBatch) error {
 }
 
 func (s *pictureStep) wait(ctx, leaving context.Context, b results.Begun) (func(), error) {
-	return s.limits[b.Provider].wait(ctx, leaving)
+	first := b.Record.Lookup.Pictures[s.rank-1][0]
+	return s.hosts.enter(ctx, leaving, s.hosts.picture(s.providers[b.Provider], first))
 }
 
 func (s *pictureStep) work(ctx context.Context, b results.Begun) (string, error) {
 	var host string
 	var first error
 	for i, candidate := range b.Record.Lookup.Pictures[s.rank-1] {
-		p, err := s.fetch(ctx, s.providers[b.Provider], candidate)
+		p, err := s.candidate(ctx, s.providers[b.Provider], i, candidate)
 		if err == nil {
 			p.Candidate = i
 			return host, s.record(ctx, p)
@@ -99,9 +100,7 @@ func (s *pictureStep) work(ctx context.Context, b results.Begun) (string, error)
 		next := hostOf(candidate)
 		e, ok := errors.AsType[*failure.Error](err)
 		if !ok || e.Kind != failure.Final {
-			if ok && e.Kind == failure.Hold {
-				s.limits[b.Provider].hold(pause(e))
-			}
+			s.hosts.heed(ctx, next, err)
 			return next, err
 		}
 		// Where every candidate is refused, the first, which was wanted most,
@@ -124,6 +123,18 @@ func (s *pictureStep) record(ctx context.Context, p results.Picture) error {
 
 func (s *pictureStep) fail(ctx context.Context, e *failure.Error, host string, exhausted bool) (bool, error) {
 	return s.db.FailPicture(ctx, s.ref, s.rank, e, host, exhausted)
+}
+
+// candidate fetches the i-th candidate. The first one's turn has come already.
+func (s *pictureStep) candidate(ctx context.Context, p *Provider, i int, rawURL string) (results.Picture, error) {
+	if i > 0 {
+		done, err := s.hosts.enter(ctx, s.leaving, s.hosts.picture(p, rawURL))
+		if err != nil {
+			return results.Picture{}, err
+		}
+		defer done()
+	}
+	return s.fetch(ctx, p, rawURL)
 }
 
 // fetch downloads one candidate into the store.
@@ -164,12 +175,4 @@ func (s *pictureStep) keep(ctx context.Context, body io.Reader) (results.Picture
 		Kind: string(info.Kind), Bytes: info.Bytes, Width: info.Width, Height: info.Height,
 		SHA256: base64.RawURLEncoding.EncodeToString(info.SHA256[:]), Key: key,
 	}, nil
-}
-
-func hostOf(rawURL string) string {
-	u, err := url.Parse(rawURL)
-	if err != nil {
-		return ""
-	}
-	return u.Host
 }

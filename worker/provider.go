@@ -23,6 +23,10 @@ type Provider struct {
 	Pictures interface {
 		Do(ctx context.Context, r fetch.Request) (*fetch.Response, error)
 	}
+	// Version, if set, returns a word without spaces that changes with the
+	// service's definition and secrets, so that a service which refused them
+	// is asked anew.
+	Version func() string
 	// LookupLimits and PictureLimits are what the service allows.
 	LookupLimits, PictureLimits lookup.Limits
 }

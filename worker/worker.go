@@ -10,6 +10,7 @@ import (
 	"github.com/redis/go-redis/v9"
 	"golang.org/x/time/rate"
 
+	"github.com/picharvest/picharvest/internal/gate"
 	"github.com/picharvest/picharvest/internal/picture"
 	"github.com/picharvest/picharvest/internal/results"
 	"github.com/picharvest/picharvest/internal/storage"
@@ -31,7 +32,12 @@ type Deps struct {
 	// Naming makes the key under which a picture is stored.
 	Naming  Naming
 	Checker *picture.Checker
-	Logger  *slog.Logger
+	// Gate bounds what all workers together ask of one host. It must stay
+	// open until [Worker.Run] has returned.
+	Gate *gate.Gate
+	// HostLimits are what a picture host allows, besides what providers say.
+	HostLimits func(host string) gate.Limits
+	Logger     *slog.Logger
 	// ID names this process among all workers.
 	ID string
 	// Settled, if set, is called after a name has come to its end here.
@@ -52,6 +58,7 @@ type Worker struct {
 	deps     Deps
 	log      *slog.Logger
 	attempts attempts
+	hosts    *hosts
 	lookup   lookupHandler
 	picture  pictureHandler
 
@@ -69,6 +76,9 @@ type Worker struct {
 	mu      sync.Mutex
 	servers map[string][]*asynq.Server
 	unknown map[string]bool
+
+	// paused is until when Run has paused which queues.
+	paused map[string]time.Time
 }
 
 // sayEvery is how often the log tells that tasks have to wait.
@@ -82,6 +92,8 @@ func New(cfg Config, deps Deps) *Worker {
 		lookupSlots: make(map[string]*slots), pictureSlots: newSlots(cfg.PictureSlots()),
 		asynqLog: newAsynqLog(deps.Logger),
 		servers:  make(map[string][]*asynq.Server), unknown: make(map[string]bool),
+		hosts:  &hosts{gate: deps.Gate, limits: deps.HostLimits, log: deps.Logger},
+		paused: make(map[string]time.Time),
 	}
 	for name := range deps.Providers {
 		w.lookupSlots[name] = newSlots(cfg.LookupSlots())
@@ -93,10 +105,10 @@ func New(cfg Config, deps Deps) *Worker {
 	}
 	w.lookup = lookupHandler{
 		db: deps.DB, queue: deps.Queue, namespace: deps.Namespace,
-		providers: deps.Providers, limits: newProviderLimits(deps.Providers, true),
+		providers: deps.Providers, hosts: w.hosts,
 	}
 	w.picture = pictureHandler{
-		db: deps.DB, providers: deps.Providers, limits: newProviderLimits(deps.Providers, false),
+		db: deps.DB, providers: deps.Providers, hosts: w.hosts, leaving: leaving,
 		store: deps.Store, naming: deps.Naming, checker: deps.Checker, bound: make(map[bornBatch]string),
 	}
 	return w
@@ -129,6 +141,7 @@ func (w *Worker) Run(ctx context.Context, first ...string) error {
 		if err := w.discover(ctx); err != nil {
 			return err
 		}
+		w.pauseQueues(ctx)
 		if time.Since(said) > results.PresenceTime/3 {
 			said = time.Now()
 			w.present(ctx)

@@ -1,6 +1,8 @@
 package app
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -112,6 +114,7 @@ func provider(s configs.Settings, def *lookup.Definition) (*worker.Provider, err
 		Host: host(def.Origin()), Service: client,
 		LookupLimits: def.LookupLimits(lookup.SystemSecrets), PictureLimits: def.Limits.Picture,
 	}
+	p.Version = func() string { return serviceVersion(def) }
 	if def.Pictures.SameOriginAuth {
 		cfg.CertFile, cfg.KeyFile = def.TLS.CertFile, def.TLS.KeyFile
 	}
@@ -119,6 +122,18 @@ func provider(s configs.Settings, def *lookup.Definition) (*worker.Provider, err
 		return nil, fmt.Errorf("provider %s: %w", def.Name, err)
 	}
 	return p, nil
+}
+
+// serviceVersion changes with the origin and the secrets of def. It stands in
+// Redis, so it is too short to find a secret by.
+func serviceVersion(def *lookup.Definition) string {
+	h := sha256.New()
+	fmt.Fprintf(h, "%q", def.Origin())
+	for _, s := range def.Secrets {
+		v, err := lookup.SystemSecrets(s)
+		fmt.Fprintf(h, "%q %q %t", s.Name, v, err == nil) // never fails
+	}
+	return hex.EncodeToString(h.Sum(nil)[:2])
 }
 
 // providersFor returns every provider that this installation can use. A

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 
 	"github.com/picharvest/picharvest/configs"
+	"github.com/picharvest/picharvest/internal/gate"
 	"github.com/picharvest/picharvest/internal/lookup"
 	"github.com/picharvest/picharvest/internal/picture"
 	"github.com/picharvest/picharvest/internal/results"
@@ -25,9 +26,9 @@ func CheckStore(s configs.Settings) error {
 	return store.Close()
 }
 
-// Worker returns a worker and a function that closes its store. wanted names
-// a provider without which there is nothing to do, or is empty. settled may
-// be nil.
+// Worker returns a worker and a function that closes its store and its gate.
+// wanted names a provider without which there is nothing to do, or is empty.
+// settled may be nil.
 func (a *App) Worker(ctx context.Context, c *lookup.Catalogue, wanted string, settled func(string, results.Record)) (*worker.Worker, func() error, error) {
 	s := a.Settings
 	providers, err := providersFor(s, c, wanted, func(name string, err error) {
@@ -51,11 +52,17 @@ func (a *App) Worker(ctx context.Context, c *lookup.Catalogue, wanted string, se
 	if s.Storage.Names == configs.NamesContent {
 		naming = byContent
 	}
+	hosts := gate.New(a.Conn.Pipelined, a.Conn.Namespace, gate.Options{Subscriber: a.Conn.Plain, Logger: a.Logger})
+	closeAll := func() error {
+		hosts.Close()
+		return store.Close()
+	}
 	return worker.New(s.Worker, worker.Deps{
+		Gate: hosts, HostLimits: gate.DefaultConfig().For,
 		Redis: a.Conn.ForServers(), Queue: a.client, Namespace: a.Conn.Namespace, DB: a.DB,
 		Providers: providers, Store: store, Naming: naming, Checker: checker,
 		Logger: a.Logger, ID: owner(), Settled: settled,
-	}), store.Close, nil
+	}), closeAll, nil
 }
 
 // clean removes what dead processes of this machine left unfinished.

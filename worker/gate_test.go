@@ -1,0 +1,195 @@
+package worker_test
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"slices"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/picharvest/picharvest/internal/failure"
+	"github.com/picharvest/picharvest/internal/gate"
+	"github.com/picharvest/picharvest/internal/lookup"
+	"github.com/picharvest/picharvest/internal/results"
+	"github.com/picharvest/picharvest/tasks"
+)
+
+// A service that is down burns no name: the batch waits, and goes on when the
+// service is back.
+func TestAServiceThatIsDownBurnsNoName(t *testing.T) {
+	t.Parallel()
+	onBoth(t, func(t *testing.T, r *rig) {
+		const n = 1000
+		r.cfg.Concurrency = 20
+		r.breaker = gate.Breaker{After: 10, Delay: 100 * time.Millisecond, MaxDelay: 400 * time.Millisecond, Ramp: 8}
+		var began atomic.Int64
+		var failures, most, now atomic.Int64
+		r.provide("people", func(_ context.Context, name string) (lookup.Answer, error) {
+			began.CompareAndSwap(0, time.Now().UnixNano())
+			if d := time.Duration(time.Now().UnixNano() - began.Load()); d > 50*time.Millisecond && d < 4*time.Second {
+				failures.Add(1)
+				return lookup.Answer{}, failure.Newf(failure.ReasonUnavailable, failure.Temporary, "500")
+			}
+			most.Store(max(most.Load(), now.Add(1)))
+			defer now.Add(-1)
+			return lookup.Answer{Verdict: lookup.NotFound}, nil
+		})
+		names := make([]string, n)
+		for i := range names {
+			names[i] = fmt.Sprint("n", i)
+		}
+		r.enqueue("names", "people", names...)
+		r.hurry()
+		stop := r.start("people")
+		if diff := cmp.Diff(results.Counts{results.NotFound: n}, r.finished("names")); diff != "" {
+			t.Errorf("counts differ (-want +got):\n%s", diff)
+		}
+		stop()
+		if f := failures.Load(); f > 100 {
+			t.Errorf("a service that was down was asked %d times, want at most 100", f)
+		}
+		t.Logf("asked %d times while it was down", failures.Load())
+	})
+}
+
+// A provider that cannot be asked has its queues paused for asynq and all who
+// look at it, until it is due, unless an operator has paused them.
+func TestQueuesOfAHeldProviderArePaused(t *testing.T) {
+	t.Parallel()
+	onBoth(t, func(t *testing.T, r *rig) {
+		express, other := lookups(r, "people"), lookups(r, "others")
+		var asked counter
+		r.provide("people", func(_ context.Context, name string) (lookup.Answer, error) {
+			if asked.add("") == 1 {
+				return lookup.Answer{}, hold(failure.ReasonRateLimited, time.Hour)
+			}
+			return lookup.Answer{Verdict: lookup.NotFound}, nil
+		})
+		p := r.provide("others", func(context.Context, string) (lookup.Answer, error) {
+			return lookup.Answer{Verdict: lookup.NotFound}, nil
+		})
+		p.Host = "others.test"
+		r.enqueue("names", "people", "Brus Lee")
+		r.enqueue("more", "others", "Jet Lee")
+		r.start("people", "others")
+		paused := func(queue string) bool {
+			info, err := r.inspector.GetQueueInfo(queue)
+			return err == nil && info.Paused
+		}
+		r.until("the queue is paused", func() bool { return paused(express) })
+		if paused(other) {
+			t.Error("the queue of another provider is paused")
+		}
+		ttl := r.rdb.PTTL(t.Context(), "asynq:{"+express+"}:paused").Val()
+		if ttl < 50*time.Minute || ttl > time.Hour {
+			t.Errorf("the pause ends after %v, want about an hour", ttl)
+		}
+		if diff := cmp.Diff(results.Counts{results.NotFound: 1}, r.finished("more")); diff != "" {
+			t.Errorf("counts of the other provider differ (-want +got):\n%s", diff)
+		}
+		// asynq takes the pause for one of its own.
+		if err := r.inspector.UnpauseQueue(express); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// lookups is the express lane of a provider's lookups.
+func lookups(r *rig, provider string) string {
+	return tasks.Queue{Namespace: r.namespace, Kind: tasks.Lookups, Provider: provider, Lane: tasks.Express}.String()
+}
+
+// What an operator paused by hand stays paused, with no end.
+func TestAnOperatorsPauseStays(t *testing.T) {
+	t.Parallel()
+	onBoth(t, func(t *testing.T, r *rig) {
+		r.breaker = gate.Breaker{After: 10, Delay: time.Hour, MaxDelay: time.Hour, Ramp: 1}
+		var good atomic.Bool
+		var refused atomic.Int64
+		p := r.provide("people", func(context.Context, string) (lookup.Answer, error) {
+			if good.Load() {
+				return lookup.Answer{Verdict: lookup.NotFound}, nil
+			}
+			// The operator is faster than the worker.
+			if refused.Add(1) == 1 {
+				if err := r.inspector.PauseQueue(lookups(r, "people")); err != nil {
+					t.Error(err)
+				}
+			}
+			return lookup.Answer{}, hold(failure.ReasonCredentials, 0)
+		})
+		p.Version = func() string { return fmt.Sprint(good.Load()) }
+		r.enqueue("names", "people", "Brus Lee")
+		r.start("people")
+		r.until("the worker holds the queue back", func() bool { return len(r.log.with("lookups are held back")) > 0 })
+		good.Store(true)
+		<-time.After(2500 * time.Millisecond) // two looks of the worker's
+		if ttl := r.rdb.TTL(t.Context(), "asynq:{"+lookups(r, "people")+"}:paused").Val(); ttl != -1 {
+			t.Errorf("the operator's pause has the TTL %v, want none and to be there", ttl)
+		}
+	})
+}
+
+// A service that refuses its credentials is asked again as soon as they change.
+func TestChangedCredentialsLetItGoOn(t *testing.T) {
+	t.Parallel()
+	onBoth(t, func(t *testing.T, r *rig) {
+		r.breaker = gate.Breaker{After: 10, Delay: time.Hour, MaxDelay: time.Hour, Ramp: 1}
+		var good atomic.Bool
+		var refused atomic.Int64
+		p := r.provide("people", func(context.Context, string) (lookup.Answer, error) {
+			if !good.Load() {
+				refused.Add(1)
+				return lookup.Answer{}, hold(failure.ReasonCredentials, 0)
+			}
+			return lookup.Answer{Verdict: lookup.NotFound}, nil
+		})
+		p.Version = func() string { return fmt.Sprint(good.Load()) }
+		r.enqueue("names", "people", "Brus Lee", "Jet Lee", "Sammo Hung")
+		r.hurry()
+		r.start("people")
+		r.until("the service refused", func() bool { return refused.Load() > 0 })
+		r.until("the queue is paused", func() bool {
+			info, err := r.inspector.GetQueueInfo(lookups(r, "people"))
+			return err == nil && info.Paused
+		})
+		good.Store(true)
+		if diff := cmp.Diff(results.Counts{results.NotFound: 3}, r.finished("names")); diff != "" {
+			t.Errorf("counts differ (-want +got):\n%s", diff)
+		}
+	})
+}
+
+// A picture host that asks to wait long keeps no slot from the others.
+func TestOneHostThatSaysADayHoldsNobodyUp(t *testing.T) {
+	t.Parallel()
+	r := newMiniRig(t)
+	bad := newSite(t)
+	bad.answer("x", reply{status: http.StatusTooManyRequests, header: http.Header{"Retry-After": {"86400"}}})
+	var names []string
+	for i := range 60 {
+		names = append(names, fmt.Sprint("n", i))
+		r.site.answer(fmt.Sprint("n", i), reply{status: http.StatusOK, body: pixels(8)})
+	}
+	held := []string{"b0", "b1", "b2"}
+	r.provide("people", func(_ context.Context, name string) (lookup.Answer, error) {
+		if slices.Contains(held, name) {
+			return found([]string{bad.url("x")}), nil
+		}
+		return found([]string{r.site.url(name)}), nil
+	})
+	r.enqueue("names", "people", append(held, names...)...)
+	began := time.Now()
+	r.start("people")
+	r.until("all others are done", func() bool { return r.counts("names")[results.Done] == int64(len(names)) })
+	if d := time.Since(began); d > 20*time.Second {
+		t.Errorf("the others took %v", d)
+	}
+	if c := r.counts("names"); c[results.Found] != int64(len(held)) {
+		t.Errorf("counts are %v, want %d found that wait", c, len(held))
+	}
+}

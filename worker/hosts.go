@@ -1,0 +1,120 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/picharvest/picharvest/internal/failure"
+	"github.com/picharvest/picharvest/internal/gate"
+)
+
+const (
+	// lookupWait is how long a lookup waits in its provider's own slot.
+	lookupWait = time.Minute
+	// pictureWait is how long a picture keeps a slot that other hosts could use.
+	pictureWait = 2 * time.Second
+)
+
+// hosts lets requests begin when their hosts' turn has come, over all
+// processes.
+type hosts struct {
+	gate *gate.Gate
+	// limits are what a picture host allows, besides what providers say.
+	limits func(host string) gate.Limits
+	log    *slog.Logger
+}
+
+// lookup is the request for a name at provider name.
+func (h *hosts) lookup(name string, p *Provider) gate.Ask {
+	return gate.Ask{
+		Host: p.Host, Limits: gate.Limits(p.LookupLimits), Breaker: name, Version: p.Version, Wait: lookupWait,
+	}
+}
+
+// picture is the request for a picture. At the lookup's own host the lookup's
+// limits hold too: it is one host.
+func (h *hosts) picture(p *Provider, rawURL string) gate.Ask {
+	host := hostOf(rawURL)
+	limits := gate.Limits(p.PictureLimits).Stricter(h.limits(host))
+	if strings.EqualFold(host, p.Host) {
+		limits = limits.Stricter(gate.Limits(p.LookupLimits))
+	}
+	return gate.Ask{Host: host, Limits: limits, Wait: pictureWait, Crowd: limits.InFlight}
+}
+
+// enter waits for the request's turn, and returns what ends it. It gives up
+// when ctx or leaving is over.
+func (h *hosts) enter(ctx, leaving context.Context, a gate.Ask) (func(), error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	stop := context.AfterFunc(leaving, cancel)
+	defer stop()
+	done, err := h.gate.Acquire(ctx, a)
+	switch {
+	case err == nil:
+		return done, nil
+	case leaving.Err() != nil:
+		return nil, errLeaving
+	case ctx.Err() != nil:
+		return nil, ctx.Err()
+	}
+	if l, ok := errors.AsType[*gate.LaterError](err); ok {
+		return nil, &again{err: l, delay: l.After}
+	}
+	return nil, failure.New(failure.ReasonInternal, failure.Hold, err)
+}
+
+// heed passes on what an answer asks for.
+func (h *hosts) heed(ctx context.Context, host string, err error) {
+	e, ok := errors.AsType[*failure.Error](err)
+	if !ok || e.Kind != failure.Hold || !asked(e) {
+		return
+	}
+	late, cancel := detached(ctx)
+	defer cancel()
+	if err := h.gate.Hold(late, host, pause(e)); err != nil {
+		h.log.Warn("other workers may not know that a host asked to wait", "host", host, "error", err)
+	}
+}
+
+// judge tells the provider's breaker how a lookup went. It returns err, or a
+// hold where the service is down: then the name is not to blame.
+func (h *hosts) judge(ctx context.Context, a gate.Ask, err error, first bool) error {
+	if ctx.Err() != nil {
+		return err // cut off by ourselves
+	}
+	e := failure.From(err)
+	reason := failure.Reason("")
+	if e != nil {
+		reason = e.Reason
+	}
+	held, gerr := h.gate.Report(ctx, a, reason, first)
+	if gerr != nil {
+		h.log.Warn("other workers may not know that a service is down", "provider", a.Breaker, "error", gerr)
+	}
+	if held <= 0 {
+		return err
+	}
+	return &failure.Error{
+		Reason: e.Reason, Kind: failure.Hold, RetryAfter: max(held, e.RetryAfter),
+		Err: fmt.Errorf("%s is held back: %w", a.Breaker, e),
+	}
+}
+
+// hostOf returns the host of a URL as limits know it: without the port that
+// the scheme has anyway.
+func hostOf(rawURL string) string {
+	u, err := url.Parse(rawURL)
+	if err != nil {
+		return ""
+	}
+	if port := u.Port(); (u.Scheme == "http" && port == "80") || (u.Scheme == "https" && port == "443") {
+		return strings.TrimSuffix(u.Host, ":"+port)
+	}
+	return u.Host
+}
