@@ -17,6 +17,7 @@ import (
 	"github.com/spf13/viper"
 
 	"github.com/picharvest/picharvest/internal/lookup"
+	"github.com/picharvest/picharvest/internal/nearest"
 )
 
 const (
@@ -251,7 +252,7 @@ func (l *loader) warnOfVariable(name string, keys map[string]string) {
 	hint := ""
 	if name == envName(definitionsKey) {
 		hint = ": definitions can stand in a file only"
-	} else if near := nearest(name, slices.Sorted(maps.Keys(keys))); near != "" {
+	} else if near := nearest.Word(name, slices.Sorted(maps.Keys(keys))); near != "" {
 		hint = ": did you mean " + near + "?"
 	}
 	l.out.Warnings = append(l.out.Warnings, fmt.Sprintf("%s is no setting%s", shownKey("", name), hint))

@@ -4,6 +4,8 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+
+	"github.com/picharvest/picharvest/internal/nearest"
 )
 
 // definitionsKey holds provider definitions, which are not settings but
@@ -86,7 +88,7 @@ func (s schema) nearestKey(key string) string {
 		}
 	}
 	slices.Sort(known)
-	if near := nearest(key, known); near != "" {
+	if near := nearest.Word(key, known); near != "" {
 		return near
 	}
 	word := key[strings.LastIndexByte(key, '.')+1:]
@@ -96,41 +98,4 @@ func (s schema) nearestKey(key string) string {
 		}
 	}
 	return ""
-}
-
-// nearest returns the word of known that word was most likely meant to be, or
-// "" where none is near.
-func nearest(word string, known []string) string {
-	if len(word) > 64 {
-		return ""
-	}
-	best, bestDistance := "", max(2, len(word)/4)+1
-	for _, k := range known {
-		if d := distance(word, k); d < bestDistance {
-			best, bestDistance = k, d
-		}
-	}
-	return best
-}
-
-// distance is the number of bytes to insert, delete or replace to turn a into
-// b (Levenshtein).
-func distance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			change := diagonal
-			if a[i] != b[j] {
-				change++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(diagonal+1, row[j]+1, change)
-		}
-	}
-	return row[len(b)]
 }

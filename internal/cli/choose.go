@@ -10,6 +10,7 @@ import (
 
 	"github.com/picharvest/picharvest/internal/app"
 	"github.com/picharvest/picharvest/internal/failure"
+	"github.com/picharvest/picharvest/internal/nearest"
 	"github.com/picharvest/picharvest/internal/results"
 )
 
@@ -46,7 +47,7 @@ func unknownBatch(ctx context.Context, a *app.App, name string) error {
 	for i, b := range all {
 		known[i] = b.Name
 	}
-	return usagef("no batch %q in %s%s", name, a.Place, nearest(name, known))
+	return usagef("no batch %q in %s%s", name, a.Place, hint(name, known))
 }
 
 func parseState(s string) (results.State, error) {
@@ -66,7 +67,7 @@ func oneOf[T ~string](s T, known []T, what string) (T, error) {
 		}
 		words[i] = string(k)
 	}
-	return "", usagef("unknown %s %q%s", what, s, nearest(string(s), words))
+	return "", usagef("unknown %s %q%s", what, s, hint(string(s), words))
 }
 
 func stateWords() []string {
@@ -85,45 +86,19 @@ func reasonWords() []string {
 	return words
 }
 
-// nearest returns a hint with the known words that are most like word, or
-// with all of them where there are few.
-func nearest(word string, known []string) string {
-	if len(known) == 0 {
-		return ""
-	}
-	var like []string
-	for _, k := range known {
-		if distance(word, k) <= max(2, len(word)/3) || (word != "" && strings.Contains(k, word)) {
-			like = append(like, k)
-		}
-	}
-	if len(like) > 0 {
+// hint offers the known words that are most like word, or all of them where
+// there are few.
+func hint(word string, known []string) string {
+	if like := nearest.Words(word, known); len(like) > 0 {
 		return "; did you mean " + strings.Join(like, " or ") + "?"
 	}
-	if len(known) <= 30 {
+	switch {
+	case len(known) == 0:
+		return ""
+	case len(known) <= 30:
 		return "; there are " + strings.Join(known, ", ")
 	}
 	return fmt.Sprintf("; there are %d others", len(known))
-}
-
-// distance is the Levenshtein distance in bytes.
-func distance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		last := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := 1
-			if a[i] == b[j] {
-				cost = 0
-			}
-			last, row[j+1] = row[j+1], min(row[j+1]+1, row[j]+1, last+cost)
-		}
-	}
-	return row[len(b)]
 }
 
 // complete completes a flag's value by the words.

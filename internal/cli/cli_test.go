@@ -1,8 +1,8 @@
 package cli_test
 
 import (
+	"errors"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"testing"
 
@@ -20,23 +20,21 @@ func TestMain(m *testing.M) {
 }
 
 // TestScripts runs the programs as a user types them. Each script has a
-// folder of its own, and no configuration but what it writes. The condition
-// [redis-server] says whether one is installed; scripts that need to be
-// without it set NOREDIS=1.
+// folder of its own, and no configuration but what it writes.
 func TestScripts(t *testing.T) {
 	t.Parallel()
 	testscript.Run(t, testscript.Params{
 		Dir: filepath.Join("testdata", "script"),
-		Condition: func(cond string) (bool, error) {
-			_, err := exec.LookPath(cond)
-			return err == nil, nil
-		},
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("HOME", env.WorkDir)
 			env.Setenv("XDG_CONFIG_HOME", filepath.Join(env.WorkDir, "config"))
 			env.Setenv("NO_COLOR", "1")
 			env.Setenv("TZ", "UTC")
-			return nil
+			// Bytes that a script's text cannot hold.
+			return errors.Join(
+				os.WriteFile(filepath.Join(env.WorkDir, "some.txt"), []byte("Brus Lee\n\x1b[31mevil\nJack Chen\ntwo\tcolumns\n"), 0o600),
+				os.WriteFile(filepath.Join(env.WorkDir, "picture.bin"), []byte("\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR"), 0o600),
+			)
 		},
 		RequireExplicitExec: true,
 	})

@@ -41,7 +41,7 @@ type progress interface {
 // checkProgress refuses a form that there is not.
 func checkProgress(form string) error {
 	if !slices.Contains(progressWords(), form) {
-		return usagef("unknown --progress %q%s", form, nearest(form, progressWords()))
+		return usagef("unknown --progress %q%s", form, hint(form, progressWords()))
 	}
 	return nil
 }

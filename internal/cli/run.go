@@ -236,7 +236,8 @@ func openForRun(ctx context.Context, env *Env, s configs.Settings, c *lookup.Cat
 			none = noProvider(why, c, "harvest run --file "+quoteArg(in.path))
 		}
 	}
-	if mode == app.Own {
+	if mode == app.Own && !s.Redis.IsSet() {
+		// Before a Redis is made beside it; one that is there is asked first.
 		if err := app.CheckStore(s); err != nil {
 			return nil, err
 		}

@@ -9,6 +9,8 @@ import (
 	"path"
 	"slices"
 	"strings"
+
+	"github.com/picharvest/picharvest/internal/nearest"
 )
 
 // Catalogue is every definition that a user may choose from.
@@ -92,7 +94,7 @@ func (c *Catalogue) Get(name string) (*Entry, error) {
 	}
 	names := c.Names()
 	hint := ""
-	if n := nearest(name, names); n != "" {
+	if n := nearest.Word(name, names); n != "" {
 		hint = fmt.Sprintf(": did you mean %s?", n)
 	}
 	return nil, fmt.Errorf("no provider %q%s (there are %s)", printable(name, 64), hint, strings.Join(names, ", "))

@@ -33,15 +33,3 @@ func TestLeastTime(t *testing.T) {
 		})
 	}
 }
-
-func TestNearest(t *testing.T) {
-	t.Parallel()
-	known := []string{"name", "headers", "pictures", "per_minute"}
-	for word, want := range map[string]string{
-		"nmae": "name", "header": "headers", "picturs": "pictures", "per_minut": "per_minute", "zebra": "", "": "",
-	} {
-		if got := nearest(word, known); got != want {
-			t.Errorf("%q: got %q, want %q", word, got, want)
-		}
-	}
-}

@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/picharvest/picharvest/internal/nearest"
 )
 
 // maxDefinitionBytes bounds a definition's file.
@@ -483,7 +485,7 @@ func (p *parser) mapping(n *yaml.Node, where string, fields ...field) {
 			continue
 		}
 		hint := "known here: " + strings.Join(known, ", ")
-		if k := nearest(pair.key.Value, known); k != "" {
+		if k := nearest.Word(pair.key.Value, known); k != "" {
 			hint = fmt.Sprintf("did you mean %q?", k)
 			meant = append(meant, k)
 		}
