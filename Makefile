@@ -23,8 +23,19 @@ race: ## test the packages with the race detector
 
 .PHONY: integration
 integration: ## run the programs against a real Redis, with kills and bad input
-	HARVEST_TEST_REQUIRE=redis $(GO) test -tags integration -timeout 10m ./integration/
+	HARVEST_TEST_REQUIRE=redis $(GO) test -tags integration -timeout 10m ./integration/ ./internal/hostiletest/ ./internal/gate/
 
+.PHONY: hostile
+hostile: ## run every hostile case; show the good names' times beside them and alone
+	HARVEST_TEST_REQUIRE=redis $(GO) test -tags integration -count 1 -v -run 'TestProduct' ./internal/hostiletest/
+
+.PHONY: fuzz
+fuzz: ## run every fuzz target, 30 s each
+	.ci/fuzz
+
+.PHONY: compose-test
+compose-test: ## build the image and prove docker-compose.yml, where an engine runs
+	deploy/compose-test.sh
 .PHONY: lint
 lint: $(LINTER) ## look for mistakes, and imports that the layout forbids
 	$(LINTER) run ./...
