@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"sync"
 	"time"
 
@@ -47,14 +48,12 @@ type pictureStep struct {
 }
 
 func (s *pictureStep) due(ctx context.Context, b results.Begun) (bool, error) {
-	if _, ok := b.Record.Outcomes[s.rank]; ok || b.Record.State != results.Found {
+	// A rank that the record does not have comes from a task that is not ours.
+	if !slices.Contains(b.Record.Missing(), s.rank) || b.Record.State != results.Found {
 		return false, nil
 	}
 	if s.providers[b.Provider] == nil {
 		return false, fmt.Errorf("no definition of provider %q", b.Provider)
-	}
-	if b.Record.Lookup == nil || s.rank > len(b.Record.Lookup.Pictures) || len(b.Record.Lookup.Pictures[s.rank-1]) == 0 {
-		return false, fmt.Errorf("the record has no picture %d", s.rank)
 	}
 	return true, s.checkStore(ctx, bornBatch{s.ref.Batch, b.Birth})
 }

@@ -86,6 +86,9 @@ func LookupClient(s configs.Settings, def *lookup.Definition) (*lookup.Client, e
 	ex, err := fetch.New(fetch.Config{
 		UserAgent: UserAgent(s.Contact), Timeout: def.Timeout, MaxBytes: def.MaxBytes,
 		MaxRedirects: maxRedirects, SameOrigin: true, MaxIdleConns: idleConns(s),
+		// The lookup's URL is the operator's own, and so is the proxy on the
+		// way there; what is local is asked directly all the same.
+		Proxy:  fetch.ProxyEnvironment,
 		CAFile: def.TLS.CAFile, CertFile: def.TLS.CertFile, KeyFile: def.TLS.KeyFile,
 	})
 	if err != nil {

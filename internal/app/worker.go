@@ -37,6 +37,10 @@ func (a *App) Worker(ctx context.Context, c *lookup.Catalogue, wanted string, se
 	if err != nil {
 		return nil, nil, err
 	}
+	for _, host := range s.Picture.InsecureHosts {
+		a.Logger.Warn("the certificate of a host is not verified: whoever is on the way can read and change its pictures",
+			"host", host, "setting", "picture.insecure_hosts")
+	}
 	checker, err := picture.New(s.Picture.Config)
 	if err != nil {
 		return nil, nil, err

@@ -156,7 +156,7 @@ func (l *line) run() {
 			return
 		}
 		r, err := l.g.take(l, version, n, freed, first)
-		again := l.answer(n, r, err, first)
+		again := l.answer(r, err, first)
 		if again <= 0 {
 			continue
 		}
@@ -203,7 +203,7 @@ func (l *line) next() (n int, freed []string, first int64, version string) {
 
 // answer hands out what Redis gave, and returns how long the line may rest
 // unless it is called; 0: not at all.
-func (l *line) answer(wanted int, r taken, err error, first int64) time.Duration {
+func (l *line) answer(r taken, err error, first int64) time.Duration {
 	l.g.mu.Lock()
 	if err != nil {
 		l.lined = false
