@@ -44,12 +44,12 @@ requests through.`,
 				return err
 			}
 			defer a.Close(ctx)
-			clear := watch && !asJSON && isTerminal(env.Out)
-			show := (&statusView{a: a, out: env.Out, asJSON: asJSON, clear: clear}).show
+			wipe := watch && !asJSON && isTerminal(env.Out)
+			show := (&statusView{a: a, out: env.Out, asJSON: asJSON, clear: wipe}).show
 			if hosts {
 				g := a.Gate()
 				defer g.Close()
-				show = (&hostsView{gate: g, place: a.Place, out: env.Out, asJSON: asJSON, clear: clear}).show
+				show = (&hostsView{gate: g, place: a.Place, out: env.Out, asJSON: asJSON, clear: wipe}).show
 			}
 			for {
 				open, err := show(ctx, args)
