@@ -21,6 +21,7 @@ import (
 
 	"github.com/picharvest/picharvest/configs"
 	"github.com/picharvest/picharvest/enqueuer"
+	"github.com/picharvest/picharvest/internal/gate"
 	"github.com/picharvest/picharvest/internal/lookup"
 	"github.com/picharvest/picharvest/internal/picture"
 	"github.com/picharvest/picharvest/internal/redisconn"
@@ -107,6 +108,7 @@ func TestDefaultsAreThePackages(t *testing.T) {
 		Picture: configs.PictureSettings{
 			Config:  picture.DefaultConfig(),
 			Timeout: 30 * time.Second,
+			Limits:  gate.Config{Hosts: map[string]gate.Limits{}, PublicHosts: gate.DefaultConfig().PublicHosts},
 		},
 		Providers: configs.ProvidersSettings{BaseURLs: map[string]string{}},
 		Log:       configs.LogSettings{Level: "auto", Format: "auto"},
@@ -274,6 +276,20 @@ func TestForms(t *testing.T) {
 			map[string]string{"people": "http://demo:8000", "corp": "https://corp/api"}},
 		{"map in file", source{file: "providers:\n  base_urls:\n    people: http://demo:8000\n"},
 			func(s configs.Settings) any { return s.Providers.BaseURLs }, map[string]string{"people": "http://demo:8000"}},
+		{"hosts by env", source{env: []string{"HARVEST_PICTURE_HOSTS=*.Wiki_media.org=in_flight:2, photos.corp:8443 = per_second:5; in_flight:3,free.example="}},
+			func(s configs.Settings) any { return s.Picture.Limits.Hosts },
+			map[string]gate.Limits{"*.Wiki_media.org": {InFlight: 2}, "photos.corp:8443": {PerSecond: 5, InFlight: 3}, "free.example": {}}},
+		{"hosts by flag", source{flags: map[string]string{"picture.hosts": "[::1]:80=per_day:10_000"}},
+			func(s configs.Settings) any { return s.Picture.Limits.Hosts }, map[string]gate.Limits{"[::1]:80": {PerDay: 10_000}}},
+		{"hosts in file", source{file: "picture:\n  hosts:\n    \"*.Example.org\": {per_minute: 60}\n    photos.corp:8443:\n      per_second: 5\n      per_hour: 1_000\n    free.example: {}\n    a.example: in_flight:2\n"},
+			func(s configs.Settings) any { return s.Picture.Limits.Hosts },
+			map[string]gate.Limits{
+				"*.Example.org": {PerMinute: 60}, "photos.corp:8443": {PerSecond: 5, PerHour: 1000}, "free.example": {}, "a.example": {InFlight: 2},
+			}},
+		{"hosts by env in the place of the file's", source{file: "picture: {hosts: {a.example: {in_flight: 1}}}", env: []string{"HARVEST_PICTURE_HOSTS=b.example=in_flight:2"}},
+			func(s configs.Settings) any { return s.Picture.Limits.Hosts }, map[string]gate.Limits{"b.example": {InFlight: 2}}},
+		{"public hosts", source{file: "picture: {public_hosts: {per_second: 4}}", env: []string{"HARVEST_PICTURE_PUBLIC_HOSTS_IN_FLIGHT=8"}},
+			func(s configs.Settings) any { return s.Picture.Limits.PublicHosts }, gate.Limits{PerSecond: 4, InFlight: 8}},
 		{"duration by env", source{env: []string{"HARVEST_PICTURE_TIMEOUT=1m30s"}},
 			func(s configs.Settings) any { return s.Picture.Timeout }, 90 * time.Second},
 		{"duration in file", source{file: "worker: {poll_interval: 20ms}"},
@@ -367,6 +383,34 @@ func TestProblems(t *testing.T) {
 			[]string{"harvest.yaml:1: storage.url: pictures can be kept in a folder only: give its path, or file:///path"}},
 		{"base URL", source{file: "providers:\n  base_urls: {people: 'demo:8000'}\n"},
 			[]string{"harvest.yaml:2: providers.base_urls: people: give http://host:port or https://host, without user, password and query"}},
+		{"hosts", source{file: "picture:\n  timeout: 1s\n  hosts:\n    \"*.a.example\": {in_fligth: 2, per_second: many, zzzzzzzzzz: 1}\n    b.example: 5\n"},
+			[]string{
+				"harvest.yaml:3: picture.hosts: *.a.example: unknown limit in_fligth: did you mean in_flight?",
+				`harvest.yaml:3: picture.hosts: *.a.example: per_second is "many": give a whole number`,
+				"harvest.yaml:3: picture.hosts: *.a.example: unknown limit zzzzzzzzzz: the limits are per_second, per_minute, per_hour, per_day, in_flight",
+				`harvest.yaml:3: picture.hosts: b.example: "5" is no limit: write in_flight:3, or per_second:5;in_flight:3`,
+			}},
+		{"hosts by env", source{env: []string{"HARVEST_PICTURE_HOSTS=a.example=per_secnd:5;in_flight:1;in_flight:2"}},
+			[]string{"HARVEST_PICTURE_HOSTS: picture.hosts: a.example: in_flight stands there twice"}},
+		{"host twice", source{env: []string{"HARVEST_PICTURE_HOSTS=a.example=in_flight:1,a.example=in_flight:2"}},
+			[]string{"HARVEST_PICTURE_HOSTS: picture.hosts: a.example stands there twice"}},
+		{"no hosts by env", source{env: []string{"HARVEST_PICTURE_HOSTS=a.example"}},
+			[]string{"HARVEST_PICTURE_HOSTS: picture.hosts: give name: value in a file, name=value,… elsewhere"}},
+		{"hosts within hosts", source{file: "picture: {hosts: &h {a: {b: *h}}}\n"},
+			[]string{"harvest.yaml:1: picture.hosts: each entry must be name: value"}},
+		{"hosts that are a list", source{file: "picture: {hosts: {a.example: [1]}}\n"},
+			[]string{"harvest.yaml:1: picture.hosts: each entry must be name: value"}},
+		{"bare asterisk", source{file: "picture:\n  hosts:\n    *.a.example: {in_flight: 2}\n"},
+			[]string{"harvest.yaml:3: not YAML: what begins with *, & or ! must stand in quotes"}},
+		{"hosts' own rules", source{
+			file: "picture:\n  hosts:\n    a*.example: {}\n    b.example: {per_day: 2_000_000}\n    B.example: {}\n  public_hosts: {in_flght: 1, in_flight: -1}\n"},
+			[]string{
+				"harvest.yaml:6: unknown key picture.public_hosts.in_flght: did you mean picture.public_hosts.in_flight?",
+				"harvest.yaml:6: picture.public_hosts.in_flight is -1: give 1 to 10000, or 0 for no limit",
+				"harvest.yaml:2: picture.hosts.a*.example: is no host: write images.example.org, images.example.org:8080 or *.example.org",
+				"harvest.yaml:2: picture.hosts.b.example: is the same host as B.example: keep one",
+				"harvest.yaml:2: picture.hosts.b.example.per_day is 2000000: give 1 to 1000000, or 0 for no limit",
+			}},
 		{"secret and its file", source{file: "redis:\n  url: redis://r\n  url_file: /run/secrets/url\n"},
 			[]string{"harvest.yaml:3: redis.url and redis.url_file exclude each other: set one"}},
 		{"definitions are no list", source{file: "providers:\n  definitions: {name: x}\n"},
@@ -592,6 +636,7 @@ func TestShowOrigin(t *testing.T) {
 	t.Parallel()
 	l := mustLoad(t, source{
 		file: "redis:\n  sentinel: {username: \"a: b\", password: hunter2}\npicture:\n  max_bytes: 1000000\n  allow: [\"10.0.0.0/8\", \"photos.corp:8443\"]\n" +
+			"  hosts: {\"*.Wikimedia.org\": {in_flight: 2}, \"photos.corp:8443\": {in_flight: 3, per_second: 5}, free.example: {}}\n" +
 			"providers:\n  base_urls: {people: http://demo:8000}\nworker:\n  retry_delay: 90m\n",
 		env:   []string{"HARVEST_REDIS_URL=redis://user:hunter2@redis:6379/2?dial_timeout=3s", "HARVEST_CONTACT=# me, @home", "HARVEST_REDIS_USERNAME="},
 		flags: map[string]string{"worker.concurrency": "100", "worker.max_retry_delay": "2h"},
@@ -604,8 +649,8 @@ func TestShowOrigin(t *testing.T) {
 
 	// What is shown can be read again, with the secrets put back.
 	file := strings.ReplaceAll(shown.String(), "[redacted]", "x")
-	if again := mustLoad(t, source{file: file}); again.Settings.Picture.MaxBytes != 1_000_000 {
-		t.Errorf("read again: got picture.max_bytes %d, want 1000000", again.Settings.Picture.MaxBytes)
+	if diff := cmp.Diff(l.Settings.Picture, mustLoad(t, source{file: file}).Settings.Picture); diff != "" {
+		t.Errorf("read again, picture (-want +got):\n%s", diff)
 	}
 }
 

@@ -84,8 +84,8 @@ func (r *reader) syntax(err error) {
 			origin += ":" + m[1]
 		}
 	}
-	if strings.Contains(text, "anchor") || strings.Contains(text, "tag") || strings.ContainsAny(text, "'`\"") && strings.Contains(text, "!") {
-		text = "a value that begins with *, & or ! must stand in quotes"
+	if strings.Contains(text, "anchor") || strings.Contains(text, "alphabetic") || strings.Contains(text, "tag") || strings.ContainsAny(text, "'`\"") && strings.Contains(text, "!") {
+		text = "what begins with *, & or ! must stand in quotes"
 	}
 	r.problem(origin, "not YAML: %s", text)
 }
@@ -132,9 +132,11 @@ func (r *reader) entry(key, prefix string, name, value *yaml.Node) {
 			r.problem(r.at(name), "%s: %v", key, err)
 			return
 		}
-		v, err := convert(key, t, in)
-		if err != nil {
-			r.problem(r.at(name), "%v", err)
+		v, errs := convert(key, t, in)
+		if errs != nil {
+			for _, err := range errs {
+				r.problem(r.at(name), "%v", err)
+			}
 			return
 		}
 		r.doc.settings[key] = setting{v, r.at(name)}
@@ -165,8 +167,13 @@ func shownKey(prefix, name string) string {
 	return prefix + name
 }
 
-// readInput returns what stands at n: a text, or a list or map of texts.
-func readInput(n *yaml.Node) (input, error) {
+// readInput returns what stands at n: a text, a list of texts, or a map of
+// texts or of maps of texts.
+func readInput(n *yaml.Node) (input, error) { return readNested(n, 2) }
+
+// readNested reads at most depth maps within each other: an alias may lead
+// back to where it stands.
+func readNested(n *yaml.Node, depth int) (input, error) {
 	n = resolve(n)
 	switch n.Kind {
 	case yaml.ScalarNode:
@@ -181,16 +188,21 @@ func readInput(n *yaml.Node) (input, error) {
 		}
 		return in, nil
 	}
-	in := input{kind: mapInput, entries: map[string]string{}}
+	in := input{kind: mapInput, entries: map[string]input{}}
 	for i := 0; i+1 < len(n.Content); i += 2 {
 		name, value := n.Content[i], resolve(n.Content[i+1])
-		if name.Kind != yaml.ScalarNode || value.Kind != yaml.ScalarNode || isNull(value) {
+		flat := value.Kind == yaml.ScalarNode || value.Kind == yaml.MappingNode && depth > 1
+		if name.Kind != yaml.ScalarNode || !flat || isNull(value) {
 			return input{}, errors.New("each entry must be name: value")
 		}
 		if _, ok := in.entries[name.Value]; ok {
 			return input{}, fmt.Errorf("%s stands there twice", shownKey("", name.Value))
 		}
-		in.entries[name.Value] = value.Value
+		entry, err := readNested(value, depth-1)
+		if err != nil {
+			return input{}, err
+		}
+		in.entries[name.Value] = entry
 	}
 	return in, nil
 }

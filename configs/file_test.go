@@ -14,6 +14,7 @@ func FuzzReadDocument(f *testing.F) {
 	f.Add([]byte("a: &a [*a]\nredis: *a\n<<: *a\n? [x]\n: y\n"))
 	f.Add([]byte("providers:\n  definitions:\n  - name: x\n\n   # y\n    z: |\n      1\n  -\n   {a: &b c, d: *b}\n"))
 	f.Add([]byte("providers: {definitions: [a, {b: c}, [d]]}\n---\n"))
+	f.Add([]byte("picture: {hosts: &h {\"*.a\": {in_flight: 1}, b: *h, c: per_day:1;x}}\n"))
 	known := newSchema()
 	f.Fuzz(func(t *testing.T, data []byte) {
 		doc := readDocument("f", data, known)

@@ -238,9 +238,11 @@ func (l *loader) environment(o Options) {
 		if text == "" {
 			continue
 		}
-		v, err := convert(key, l.known.types[key], input{kind: textInput, text: text})
-		if err != nil {
-			l.problem(name, "%v", err)
+		v, errs := convert(key, l.known.types[key], input{kind: textInput, text: text})
+		if errs != nil {
+			for _, err := range errs {
+				l.problem(name, "%v", err)
+			}
 			continue
 		}
 		above[key] = setting{v, name}
@@ -275,9 +277,11 @@ func (l *loader) flags(o Options) {
 		if list, ok := flag.Value.(pflag.SliceValue); ok {
 			in = input{kind: listInput, list: list.GetSlice()}
 		}
-		v, err := convert(key, t, in)
-		if err != nil {
-			l.problem(origin, "%v", err)
+		v, errs := convert(key, t, in)
+		if errs != nil {
+			for _, err := range errs {
+				l.problem(origin, "%v", err)
+			}
 			continue
 		}
 		above[key] = setting{v, origin}
@@ -332,8 +336,9 @@ func (l *loader) decode() {
 
 var keyInText = regexp.MustCompile(`[a-z_]+(\.[a-z_]+)+|^[a-z_]+`)
 
-// locate finds the places of the keys and sections that err speaks of. A word
-// without a dot is a key only where err begins with it.
+// locate finds the places of the keys and sections that err speaks of, and of
+// maps whose entries it speaks of. A word without a dot is a key only where
+// err begins with it.
 func (l *loader) locate(err error) Problem {
 	if p, ok := errors.AsType[*lookup.Problem](err); ok {
 		return Problem{fmt.Sprintf("%s:%d", p.File, p.Line), p.Text}
@@ -343,7 +348,8 @@ func (l *loader) locate(err error) Problem {
 	for _, word := range keyInText.FindAllString(err.Error(), -1) {
 		for _, key := range keys {
 			from := l.merged[key].origin
-			if (key == word || strings.HasPrefix(key, word+".")) && from != "" && from != originDefault && !slices.Contains(origins, from) {
+			meant := key == word || strings.HasPrefix(key, word+".") || strings.HasPrefix(word, key+".")
+			if meant && from != "" && from != originDefault && !slices.Contains(origins, from) {
 				origins = append(origins, from)
 			}
 		}

@@ -22,6 +22,7 @@ import (
 
 	"github.com/picharvest/picharvest/enqueuer"
 	"github.com/picharvest/picharvest/internal/fetch"
+	"github.com/picharvest/picharvest/internal/gate"
 	"github.com/picharvest/picharvest/internal/lookup"
 	"github.com/picharvest/picharvest/internal/netguard"
 	"github.com/picharvest/picharvest/internal/picture"
@@ -86,6 +87,9 @@ type PictureSettings struct {
 	// InsecureHosts are the host:port whose certificate is not verified.
 	// Default: none.
 	InsecureHosts []string `mapstructure:"insecure_hosts"`
+
+	// Limits are what picture hosts allow all workers together.
+	Limits gate.Config `mapstructure:",squash"`
 }
 
 // ProvidersSettings say where the definitions of providers are.
@@ -171,7 +175,7 @@ func (s Settings) Validate() error {
 
 // Validate reports every problem of p by its key.
 func (p PictureSettings) Validate() error {
-	errs := []error{p.Config.Validate()}
+	errs := []error{p.Config.Validate(), p.Limits.Validate()}
 	_, guard := netguard.New(p.Allow, p.Ports...)
 	// The client's own checks; what it needs beside ours is filled in.
 	client := fetch.Config{

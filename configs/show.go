@@ -16,6 +16,7 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
+	"github.com/picharvest/picharvest/internal/gate"
 	"github.com/picharvest/picharvest/internal/lookup"
 )
 
@@ -145,6 +146,16 @@ func formatValue(key string, v any) (string, error) {
 				return "", err
 			}
 			items = append(items, quoted+": "+text)
+		}
+		return "{" + strings.Join(items, ", ") + "}", nil
+	case map[string]gate.Limits:
+		var items []string
+		for _, host := range slices.Sorted(maps.Keys(v)) {
+			quoted, err := formatText(host)
+			if err != nil {
+				return "", err
+			}
+			items = append(items, quoted+": "+formatLimits(v[host]))
 		}
 		return "{" + strings.Join(items, ", ") + "}", nil
 	}

@@ -8,15 +8,17 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/picharvest/picharvest/internal/gate"
 )
 
-// input is a setting as it was written: a text, a list or a map of texts. All
+// input is a setting as it was written: a text, a list of texts, or a map. All
 // sources come down to this, so that a value is read alike wherever it stands.
 type input struct {
 	kind    inputKind
 	text    string
 	list    []string
-	entries map[string]string
+	entries map[string]input
 }
 
 type inputKind uint8
@@ -27,18 +29,23 @@ const (
 	mapInput
 )
 
-// convert returns in as a value of type t, which is one that newSchema finds.
-// Its errors begin with the key and show no secret.
-func convert(key string, t reflect.Type, in input) (any, error) {
+// convert returns in as a value of type t, which is one that newSchema finds,
+// or all that is wrong with it. Each error begins with the key and shows no
+// secret.
+func convert(key string, t reflect.Type, in input) (any, []error) {
 	v, err := convertTo(key, t, in)
-	if err != nil {
-		shown := ""
-		if in.kind == textInput && !mayHoldSecret(key) {
-			shown = fmt.Sprintf(" is %.40q", in.text)
-		}
-		return nil, fmt.Errorf("%s%s: %w", key, shown, err)
+	if err == nil {
+		return v, nil
 	}
-	return v, nil
+	shown := ""
+	if in.kind == textInput && t.Kind() != reflect.Map && !mayHoldSecret(key) {
+		shown = fmt.Sprintf(" is %.40q", in.text)
+	}
+	errs := flatten(err)
+	for i, e := range errs {
+		errs[i] = fmt.Errorf("%s%s: %w", key, shown, e)
+	}
+	return nil, errs
 }
 
 func convertTo(key string, t reflect.Type, in input) (any, error) {
@@ -60,7 +67,9 @@ func convertTo(key string, t reflect.Type, in input) (any, error) {
 		}
 		return list, nil
 	case reflect.TypeFor[map[string]string]():
-		return in.pairs()
+		return in.texts()
+	case reflect.TypeFor[map[string]gate.Limits]():
+		return in.hosts()
 	}
 	if in.kind != textInput {
 		return nil, errors.New("give one value, not a list or section")
@@ -111,7 +120,7 @@ func (in input) items() ([]string, error) {
 
 // pairs returns a map, never nil; a text has its pairs as name=value between
 // commas.
-func (in input) pairs() (map[string]string, error) {
+func (in input) pairs() (map[string]input, error) {
 	if in.kind == mapInput {
 		return in.entries, nil
 	}
@@ -119,15 +128,35 @@ func (in input) pairs() (map[string]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	pairs := map[string]string{}
+	pairs := map[string]input{}
 	for _, item := range items {
 		name, value, ok := strings.Cut(item, "=")
+		name = strings.TrimSpace(name)
 		if !ok || name == "" {
 			return nil, errors.New("give name: value in a file, name=value,… elsewhere")
 		}
-		pairs[strings.TrimSpace(name)] = strings.TrimSpace(value)
+		if _, twice := pairs[name]; twice {
+			return nil, fmt.Errorf("%s stands there twice", shownKey("", name))
+		}
+		pairs[name] = input{kind: textInput, text: strings.TrimSpace(value)}
 	}
 	return pairs, nil
+}
+
+// texts returns a map of texts, never nil.
+func (in input) texts() (map[string]string, error) {
+	pairs, err := in.pairs()
+	if err != nil {
+		return nil, err
+	}
+	texts := map[string]string{}
+	for name, value := range pairs {
+		if value.kind != textInput {
+			return nil, errors.New("each entry must be name: value")
+		}
+		texts[name] = value.text
+	}
+	return texts, nil
 }
 
 // parseInt reads a decimal number from -limit to limit; digits may be grouped

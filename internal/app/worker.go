@@ -56,17 +56,23 @@ func (a *App) Worker(ctx context.Context, c *lookup.Catalogue, wanted string, se
 	if s.Storage.Names == configs.NamesContent {
 		naming = byContent
 	}
-	hosts := gate.New(a.Conn.Pipelined, a.Conn.Namespace, gate.Options{Subscriber: a.Conn.Plain, Logger: a.Logger})
+	hosts := a.Gate()
 	closeAll := func() error {
 		hosts.Close()
 		return store.Close()
 	}
 	return worker.New(s.Worker, worker.Deps{
-		Gate: hosts, HostLimits: gate.DefaultConfig().For,
+		Gate: hosts, HostLimits: s.Picture.Limits.For,
 		Redis: a.Conn.ForServers(), Queue: a.client, Namespace: a.Conn.Namespace, DB: a.DB,
 		Providers: providers, Store: store, Naming: naming, Checker: checker,
 		Logger: a.Logger, ID: owner(), Settled: settled,
 	}), closeAll, nil
+}
+
+// Gate returns the gate that all processes of the installation share. It must
+// be closed before a.
+func (a *App) Gate() *gate.Gate {
+	return gate.New(a.Conn.Pipelined, a.Conn.Namespace, gate.Options{Subscriber: a.Conn.Plain, Logger: a.Logger})
 }
 
 // clean removes what dead processes of this machine left unfinished.

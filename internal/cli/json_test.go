@@ -19,10 +19,13 @@ func TestJSONKeysAreDocumented(t *testing.T) {
 		t.Fatal(err)
 	}
 	for heading, v := range map[string]any{
-		"## `harvest results --json`": nameJSON{},
-		"A picture:":                  pictureJSON{},
-		"## `harvest status --json`":  statusJSON{},
-		"## `harvest enqueue --json`": enqueueJSON{},
+		"## `harvest results --json`":        nameJSON{},
+		"A picture:":                         pictureJSON{},
+		"## `harvest status --json`":         statusJSON{},
+		"## `harvest status --hosts --json`": hostJSON{},
+		"A limit:":                           quotaJSON{},
+		"A breaker:":                         breakerJSON{},
+		"## `harvest enqueue --json`":        enqueueJSON{},
 	} {
 		want := keysOf(reflect.TypeOf(v))
 		got := documented(t, string(doc), heading)
@@ -43,7 +46,7 @@ func keysOf(t reflect.Type) map[string]bool {
 			continue
 		}
 		name, opts, _ := strings.Cut(f.Tag.Get("json"), ",")
-		keys[name] = strings.Contains(opts, "omitempty")
+		keys[name] = strings.Contains(opts, "omit")
 	}
 	return keys
 }

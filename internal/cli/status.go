@@ -17,27 +17,43 @@ import (
 )
 
 func statusCommand(env *Env) *cobra.Command {
-	var asJSON, watch bool
+	var asJSON, watch, hosts bool
 	c := &cobra.Command{
 		Use:   "status [BATCH]",
 		Short: "Show how far batches are",
 		Long: `Show how many names of each batch are in which state, and why names failed.
 Without BATCH all batches are shown. --watch shows it again every second until
-all of them are finished.`,
+all of them are finished.
+
+--hosts shows, in the place of batches, what all workers together ask of the
+hosts that have limits, asked to wait, or are down: requests that wait and that
+are in flight, how much of each limit is used, until when the host is left
+alone, when it last answered 429 or asked to wait, and whether its breaker lets
+requests through.`,
 		Example: `  harvest status
-  harvest status names --watch`,
+  harvest status names --watch
+  harvest status --hosts`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
+			if hosts && len(args) > 0 {
+				return usagef("--hosts shows the hosts of all batches: leave %s out", quoteArg(args[0]))
+			}
 			ctx := c.Context()
 			a, err := env.open(ctx, c, app.Read, slog.LevelWarn)
 			if err != nil {
 				return err
 			}
 			defer a.Close(ctx)
-			s := &statusView{a: a, out: env.Out, asJSON: asJSON, clear: watch && !asJSON && isTerminal(env.Out)}
+			wipe := watch && !asJSON && isTerminal(env.Out)
+			show := (&statusView{a: a, out: env.Out, asJSON: asJSON, clear: wipe}).show
+			if hosts {
+				g := a.Gate()
+				defer g.Close()
+				show = (&hostsView{gate: g, place: a.Place, out: env.Out, asJSON: asJSON, clear: wipe}).show
+			}
 			for {
-				open, err := s.show(ctx, args)
-				if errors.Is(err, errNoBatches) {
+				open, err := show(ctx, args)
+				if errors.Is(err, errNoBatches) || errors.Is(err, errNoHosts) {
 					fmt.Fprintln(env.Err, err)
 					return nil
 				}
@@ -52,8 +68,9 @@ all of them are finished.`,
 			}
 		},
 	}
-	c.Flags().BoolVar(&asJSON, "json", false, "write one JSON object a batch and line")
-	c.Flags().BoolVarP(&watch, "watch", "w", false, "show it every second until all is finished")
+	c.Flags().BoolVar(&asJSON, "json", false, "write one JSON object a batch, or host, and line")
+	c.Flags().BoolVarP(&watch, "watch", "w", false, "show it every second until all is finished, or hosts until interrupted")
+	c.Flags().BoolVar(&hosts, "hosts", false, "show hosts in the place of batches")
 	return c
 }
 

@@ -129,8 +129,13 @@ func (c Config) Validate() error {
 		patterns = append(patterns, p)
 	}
 	slices.Sort(patterns)
+	seen := make(map[string]string)
 	for _, p := range patterns {
 		key := "picture.hosts." + p
+		if other, ok := seen[strings.ToLower(p)]; ok {
+			errs = append(errs, fmt.Errorf("%s: is the same host as %s: keep one", key, other))
+		}
+		seen[strings.ToLower(p)] = p
 		if err := checkPattern(p); err != nil {
 			errs = append(errs, fmt.Errorf("%s: %w", key, err))
 		}

@@ -39,7 +39,7 @@ func TestConfigValidate(t *testing.T) {
 		PublicHosts: gate.Limits{InFlight: -1},
 		Hosts: map[string]gate.Limits{
 			"a*.example": {}, "http://a.example": {}, "": {}, "a.example:99999": {},
-			"ok.example:80": {PerDay: 2_000_000}, "*.ok.example": {InFlight: 3}, "::1": {}, "[::1]:80": {},
+			"ok.example:80": {PerDay: 2_000_000}, "*.ok.example": {InFlight: 3}, "::1": {}, "[::1]:80": {}, "OK.example:80": {},
 		},
 	}
 	err := c.Validate()
@@ -49,6 +49,7 @@ func TestConfigValidate(t *testing.T) {
 	want := []string{
 		"picture.public_hosts.in_flight is -1",
 		"picture.hosts.: ", "picture.hosts.a*.example: ", "picture.hosts.a.example:99999: ", "picture.hosts.http://a.example: ",
+		"picture.hosts.ok.example:80: is the same host as OK.example:80: keep one",
 		"picture.hosts.ok.example:80.per_day is 2000000",
 	}
 	lines := strings.Split(err.Error(), "\n")

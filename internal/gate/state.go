@@ -23,6 +23,8 @@ type HostState struct {
 	// InFlight counts requests to hosts that limit them; Waiting those that
 	// wait in line for a place among them.
 	InFlight, Waiting int
+	// MaxInFlight is the limit of InFlight. 0: none.
+	MaxInFlight int
 	// NotBefore is until when the host is left alone, and LastLimited when
 	// it asked for that last. Zero: not at all.
 	NotBefore, LastLimited time.Time
@@ -113,7 +115,7 @@ func (g *Gate) state(ctx context.Context, host string, limits Limits) (HostState
 	for i, s := range reply {
 		n[i] = micros(s)
 	}
-	s := HostState{Host: host, InFlight: int(n[3]), Waiting: int(n[4])}
+	s := HostState{Host: host, InFlight: int(n[3]), Waiting: int(n[4]), MaxInFlight: limits.InFlight}
 	if n[1] > n[0] {
 		s.NotBefore = time.UnixMicro(n[1])
 	}
