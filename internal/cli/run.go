@@ -199,13 +199,10 @@ func harvest(ctx context.Context, a *app.App, w *worker.Worker, in *namesFile, b
 	})
 	g.Go(func() error {
 		defer stopWorking()
-		for {
-			// Before the input is added the batch may not be there yet, or
-			// be finished from an earlier run.
-			complete := enqueued.Load()
-			var err error
-			batch, counts, err = wait(ctx, a, in.batch, p, runPoll)
-			if complete || ignoreNoBatch(err) != nil {
+		// Before the input is added the batch may not be there yet, or look
+		// finished or interrupted from an earlier run.
+		for !enqueued.Load() {
+			if err := look(ctx, a, in.batch, p); err != nil {
 				return err
 			}
 			select {
@@ -214,6 +211,9 @@ func harvest(ctx context.Context, a *app.App, w *worker.Worker, in *namesFile, b
 			case <-time.After(runPoll):
 			}
 		}
+		var err error
+		batch, counts, err = wait(ctx, a, in.batch, p, runPoll)
+		return err
 	})
 	err := g.Wait()
 	return batch, counts, err

@@ -77,6 +77,20 @@ func summary(ctx context.Context, w io.Writer, a *app.App, b results.Batch, c re
 	return nil
 }
 
+// look shows once how far the batch is, if it is there.
+func look(ctx context.Context, a *app.App, batch string, p progress) error {
+	b, err := a.DB.Batch(ctx, batch)
+	if err != nil {
+		return ignoreNoBatch(err)
+	}
+	c, err := a.DB.Counts(ctx, b)
+	if err != nil {
+		return err
+	}
+	p.counts(c, false)
+	return nil
+}
+
 // ignoreNoBatch drops the error of a batch that is not there yet.
 func ignoreNoBatch(err error) error {
 	if errors.Is(err, results.ErrNoBatch) {

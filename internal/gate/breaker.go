@@ -17,7 +17,8 @@ type Breaker struct {
 	// fails up to MaxDelay. Defaults 5s, 1m.
 	Delay, MaxDelay time.Duration
 	// Ramp is how many requests in flight it takes to count as up again:
-	// 1, 2, 4 and so on are let through until so many went well. Default 32.
+	// 1, 2, 4 and so on are let through until so many went well; one that
+	// fails halves the number, and the last one opens it again. Default 32.
 	Ramp int
 }
 

@@ -323,7 +323,12 @@ if ARGV[5] == 'ok' then
 		redis.call('DEL', KEYS[1])
 	end
 elseif state ~= 'open' then
-	if state == 'half' then
+	local ramp = tonumber(b[5] or '1')
+	if state == 'half' and ramp > 1 and ARGV[5] ~= 'refused' then
+		-- It serves some: fewer at once, or a service with a few errors in a
+		-- hundred would never count as up again.
+		redis.call('HSET', KEYS[1], 'ramp', text(math.floor(ramp / 2)), 'wins', 0)
+	elseif state == 'half' then
 		open(math.min(tonumber(b[4]) * 2, tonumber(ARGV[10])))
 	else
 		fails, changed = fails + ARGV[7], true
