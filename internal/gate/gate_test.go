@@ -212,6 +212,40 @@ func TestHoldIsCapped(t *testing.T) {
 	}
 }
 
+// A service that is back with a few errors is let through by fewer at once;
+// only one that fails alone keeps it out.
+func TestBreakerRampsDown(t *testing.T) {
+	t.Parallel()
+	both(t, func(t *testing.T, rdb *redis.Client) {
+		g := newGate(t, rdb, gate.Options{Breaker: gate.Breaker{After: 1, Delay: 50 * time.Millisecond, MaxDelay: 50 * time.Millisecond, Ramp: 4}})
+		ask := gate.Ask{Host: "a.example", Breaker: "people", Wait: time.Minute}
+		report := func(r failure.Reason, wantHeld bool) {
+			t.Helper()
+			release := acquire(t, g, ask)
+			defer release()
+			if held, err := g.Report(t.Context(), ask, r, true); err != nil || held > 0 != wantHeld {
+				t.Fatalf("report %q: got %v, %v, want held %v", r, held, err, wantHeld)
+			}
+		}
+		report(failure.ReasonUnavailable, true)  // open
+		report("", false)                        // 2 at once
+		report(failure.ReasonUnavailable, false) // 1 at once, and still tried
+		report(failure.ReasonUnavailable, true)  // open again
+		for range 1 + 2 + 4 {
+			report("", false)
+		}
+		s, err := g.State(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, h := range s {
+			if len(h.Breakers) > 0 {
+				t.Errorf("breakers are %+v, want none", h.Breakers)
+			}
+		}
+	})
+}
+
 func TestBreaker(t *testing.T) {
 	t.Parallel()
 	both(t, func(t *testing.T, rdb *redis.Client) {
