@@ -133,23 +133,23 @@ func (l listing) footer(ctx context.Context, w io.Writer, q results.Query, shown
 	if err != nil {
 		return err
 	}
-	b := quoteArg(l.batch.Name)
+	batch := l.batch.Name
 	if int64(shown) < total {
-		fmt.Fprintf(w, "%d of %s in batch %s; all of them: harvest results %s --limit 0\n", shown, nameCount(total), l.batch.Name, b)
+		fmt.Fprintf(w, "%d of %s in batch %s; all of them: %s\n", shown, nameCount(total), batch, next(l.a, "results", batch, "--limit", "0"))
 		return nil
 	}
 	c, err := l.a.DB.Counts(ctx, l.batch)
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(w, "%s in batch %s", nameCount(total), l.batch.Name)
+	fmt.Fprintf(w, "%s in batch %s", nameCount(total), batch)
 	switch failed := c[results.Failed] + c[results.Partial]; {
 	case failed > 0 && q.State == "" && q.Reason == "":
-		fmt.Fprintf(w, "; %s failed: harvest results %s --state failed, then harvest retry %s", count(failed), b, b)
+		fmt.Fprintf(w, "; %s failed: %s, then %s", count(failed), next(l.a, "results", batch, "--state", "failed"), next(l.a, "retry", batch))
 	case failed > 0 && q.Reason != "":
-		fmt.Fprintf(w, "; try them again: harvest retry %s --reason %s", b, q.Reason)
+		fmt.Fprintf(w, "; try them again: %s", next(l.a, "retry", batch, "--reason", string(q.Reason)))
 	case failed > 0:
-		fmt.Fprintf(w, "; try them again: harvest retry %s", b)
+		fmt.Fprintf(w, "; try them again: %s", next(l.a, "retry", batch))
 	}
 	fmt.Fprintln(w)
 	return nil

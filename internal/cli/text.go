@@ -86,11 +86,14 @@ func count(n int64) string {
 }
 
 // nameCount writes a number of names.
-func nameCount(n int64) string {
+func nameCount(n int64) string { return plural(n, "name") }
+
+// plural writes a number of things.
+func plural(n int64, thing string) string {
 	if n == 1 {
-		return "1 name"
+		return "1 " + thing
 	}
-	return count(n) + " names"
+	return count(n) + " " + thing + "s"
 }
 
 // span writes a duration for people.
