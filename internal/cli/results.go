@@ -135,7 +135,7 @@ func (l listing) footer(ctx context.Context, w io.Writer, q results.Query, shown
 	}
 	batch := l.batch.Name
 	if int64(shown) < total {
-		fmt.Fprintf(w, "%d of %s in batch %s; all of them: %s\n", shown, nameCount(total), batch, next(l.a, "results", batch, "--limit", "0"))
+		fmt.Fprintf(w, "%d of %s in batch %s; all of them: %s\n", shown, nameCount(total), batch, next(l.a, append(selection(batch, q), "--limit", "0")...))
 		return nil
 	}
 	c, err := l.a.DB.Counts(ctx, l.batch)
@@ -153,6 +153,17 @@ func (l listing) footer(ctx context.Context, w io.Writer, q results.Query, shown
 	}
 	fmt.Fprintln(w)
 	return nil
+}
+
+// selection is the words that list what q selects.
+func selection(batch string, q results.Query) []string {
+	words := []string{"results", batch}
+	for _, f := range [][2]string{{"--name", q.Name}, {"--state", string(q.State)}, {"--reason", string(q.Reason)}, {"--host", q.Host}} {
+		if f[1] != "" {
+			words = append(words, f[0], f[1])
+		}
+	}
+	return words
 }
 
 func row(r results.Record, store string) []string {
