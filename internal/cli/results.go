@@ -89,6 +89,10 @@ all are written unless --limit is given.`,
 	return c
 }
 
+// partRows is how many rows of a long list are held for the width of its
+// columns.
+const partRows = 1000
+
 // listing writes the records of a batch.
 type listing struct {
 	a     *app.App
@@ -99,9 +103,21 @@ type listing struct {
 func (l listing) table(ctx context.Context, env *Env, q results.Query) error {
 	rows := [][]string{{"NAME", "STATE", "PICTURES", "SIZE", "FILE or REASON", "HOST", "TRIES", "UPDATED"}}
 	store := l.a.Settings.PicturesFolder()
+	out := bufio.NewWriter(env.Out)
+	var (
+		cols  columns
+		shown int
+	)
 	for r, err := range l.a.DB.Each(ctx, l.batch, q) {
-		if l.limit > 0 && len(rows) > l.limit {
+		if l.limit > 0 && shown == l.limit {
 			break
+		}
+		shown++
+		if len(rows) == partRows {
+			if err := cols.write(out, rows); err != nil {
+				return err
+			}
+			rows = rows[:0]
 		}
 		if results.IsRecordError(err) {
 			rows = append(rows, []string{r.Name, "unreadable", "", "", err.Error(), "", "", ""})
@@ -112,13 +128,11 @@ func (l listing) table(ctx context.Context, env *Env, q results.Query) error {
 		}
 		rows = append(rows, row(r, store))
 	}
-	shown := len(rows) - 1
 	if shown == 0 {
 		fmt.Fprintf(env.Err, "batch %s has no such name (%s)\n", l.batch.Name, l.a.Place)
 		return nil
 	}
-	out := bufio.NewWriter(env.Out)
-	if err := table(out, rows); err != nil {
+	if err := cols.write(out, rows); err != nil {
 		return err
 	}
 	if err := out.Flush(); err != nil {
