@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync/atomic"
 	"time"
 
 	"github.com/hibiken/asynq"
@@ -41,11 +42,30 @@ type Enqueuer struct {
 	db        *results.DB
 	client    Client
 	namespace string
+	bound     Bound
 }
 
 // New returns an Enqueuer that writes to db and client.
 func New(cfg Config, db *results.DB, client Client, namespace string) *Enqueuer {
 	return &Enqueuer{cfg: cfg, db: db, client: client, namespace: namespace}
+}
+
+// Bound keeps the queues short, for a Redis that gets slow as they grow. The
+// zero value bounds nothing.
+type Bound struct {
+	// MaxPending is how many tasks may wait in the queues that a job feeds
+	// before it goes on reading names, 500 at a time.
+	MaxPending int
+	// Pending returns how many tasks wait in a queue.
+	Pending func(ctx context.Context, queue string) (int, error)
+}
+
+// Bounded makes Enqueue keep b, and returns e. It is for a process that works
+// on the queues as well: without a worker Enqueue would wait for ever. Retry
+// and Resume are not bounded.
+func (e *Enqueuer) Bounded(b Bound) *Enqueuer {
+	e.bound = b
+	return e
 }
 
 // Source is a stream of names: [*names.Reader], or anything like it.
@@ -99,6 +119,8 @@ const (
 	adders  = 4
 	pushers = 256
 	queued  = 4 * pushers
+	// roomPoll is how often bounded queues are looked at for room.
+	roomPoll = 50 * time.Millisecond
 )
 
 // Enqueue adds all names of the job to its batch and enqueues what is to be
@@ -141,7 +163,7 @@ func (e *Enqueuer) fill(ctx context.Context, batch *results.Enqueuing, job Job, 
 	ended := make(chan error, 1)
 	go func() {
 		defer close(chunks)
-		ended <- read(ctx, job, batch.Shards(), chunks, t)
+		ended <- e.read(ctx, job, batch.Shards(), chunks, t)
 	}()
 	g.Go(func() error {
 		select {
@@ -197,8 +219,12 @@ type pushed struct {
 	restored bool
 }
 
-func read(ctx context.Context, job Job, shards int, out chan<- chunk, t *tally) error {
+func (e *Enqueuer) read(ctx context.Context, job Job, shards int, out chan<- chunk, t *tally) error {
 	send := func(c chunk) error {
+		if err := e.bound.wait(ctx, e.queues(job.Provider, c.shard), &t.onWay); err != nil {
+			return err
+		}
+		t.onWay.Add(int64(len(c.lines)))
 		select {
 		case out <- c:
 			return nil
@@ -250,6 +276,43 @@ func read(ctx context.Context, job Job, shards int, out chan<- chunk, t *tally) 
 	return nil
 }
 
+// queues names those that the names of a shard pass through.
+func (e *Enqueuer) queues(provider string, shard int) []string {
+	var queues []string
+	for _, lane := range []tasks.Lane{tasks.Express, tasks.Bulk} {
+		queues = append(queues,
+			tasks.Queue{Namespace: e.namespace, Kind: tasks.Lookups, Provider: provider, Lane: lane, Shard: shard}.String(),
+			tasks.Queue{Namespace: e.namespace, Kind: tasks.Pictures, Lane: lane, Shard: shard}.String())
+	}
+	return queues
+}
+
+// wait returns when there is room for a chunk in the queues beside what is on
+// its way there.
+func (b Bound) wait(ctx context.Context, queues []string, onWay *atomic.Int64) error {
+	if b.MaxPending == 0 {
+		return nil
+	}
+	for {
+		waiting := int(onWay.Load())
+		for _, q := range queues {
+			n, err := b.Pending(ctx, q)
+			if err != nil {
+				return err
+			}
+			waiting += n
+		}
+		if waiting+chunkSize <= max(b.MaxPending, chunkSize) {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(roomPoll):
+		}
+	}
+}
+
 func add(ctx context.Context, batch *results.Enqueuing, in <-chan chunk, out chan<- pushed, t *tally) error {
 	g, ctx := errgroup.WithContext(ctx)
 	for range adders {
@@ -280,6 +343,7 @@ func addChunk(ctx context.Context, batch *results.Enqueuing, c chunk, out chan<-
 	for _, a := range added {
 		t.added(a)
 		if !a.State.Open() || a.Duplicate {
+			t.onWay.Add(-1)
 			continue
 		}
 		select {
@@ -304,6 +368,7 @@ func (e *Enqueuer) push(ctx context.Context, provider string, in <-chan pushed, 
 			if err != nil {
 				return err
 			}
+			t.onWay.Add(-1)
 			if fresh && p.restored {
 				t.restored()
 			}

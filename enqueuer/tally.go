@@ -3,6 +3,7 @@ package enqueuer
 import (
 	"maps"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/picharvest/picharvest/internal/results"
@@ -10,6 +11,9 @@ import (
 
 // tally counts what becomes of the lines of one job.
 type tally struct {
+	// onWay counts the lines that were read and are not yet dealt with.
+	onWay atomic.Int64
+
 	mu       sync.Mutex
 	r        Report
 	progress func(Report)

@@ -94,9 +94,28 @@ func (a *App) closeEmbedded(ctx context.Context) error {
 	return a.Embedded.Close(ctx)
 }
 
-// Enqueuer returns the part that adds names to batches.
+// miniPending bounds the queues of miniredis, where adding a task costs time
+// in proportion to those that wait.
+const miniPending = 5000
+
+// Enqueuer returns the part that adds names to batches. With miniredis its
+// Enqueue needs a worker beside it, as `harvest run` has.
 func (a *App) Enqueuer() *enqueuer.Enqueuer {
-	return enqueuer.New(a.Settings.Queue, a.DB, a.client, a.Conn.Namespace)
+	e := enqueuer.New(a.Settings.Queue, a.DB, a.client, a.Conn.Namespace)
+	if a.Embedded != nil && a.Embedded.Engine() == embedded.EngineMini {
+		e.Bounded(enqueuer.Bound{MaxPending: miniPending, Pending: a.pending})
+	}
+	return e
+}
+
+// pending returns how many tasks wait in a queue. asynq's own way to ask
+// takes a script, and an error for a queue that is not there yet.
+func (a *App) pending(ctx context.Context, queue string) (int, error) {
+	n, err := a.Conn.Plain.LLen(ctx, "asynq:{"+queue+"}:pending").Result()
+	if err != nil {
+		return 0, fmt.Errorf("look at queue %s: %w", queue, err)
+	}
+	return int(n), nil
 }
 
 // Reclaim ends at once what the last process on the data folder left when it

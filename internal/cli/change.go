@@ -143,7 +143,7 @@ func pauseCommand(env *Env) *cobra.Command {
 		Short: "Hold a batch back until it is resumed",
 		Long:  `Hold a batch back: nothing more is asked for it until it is resumed. What is in flight ends.`,
 	}, allOpen, func(ctx context.Context, a *app.App, b results.Batch) (string, error) {
-		return "paused; let it go on with: harvest resume " + quoteArg(b.Name), a.DB.Pause(ctx, b.Name)
+		return "paused; let it go on with: " + next(a, "resume", b.Name), a.DB.Pause(ctx, b.Name)
 	})
 }
 
@@ -165,7 +165,7 @@ func cancelCommand(env *Env) *cobra.Command {
 		Long:  `Give up every name that is not settled. What is done stays. harvest retry --state cancelled takes it back.`,
 	}, allOpen, func(ctx context.Context, a *app.App, b results.Batch) (string, error) {
 		n, err := a.DB.Cancel(ctx, b)
-		return fmt.Sprintf("%s cancelled; take it back with: harvest retry %s --state cancelled", nameCount(n), quoteArg(b.Name)), err
+		return fmt.Sprintf("%s cancelled; take it back with: %s", nameCount(n), next(a, "retry", b.Name, "--state", "cancelled")), err
 	})
 }
 

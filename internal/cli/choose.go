@@ -32,7 +32,11 @@ func chooseBatch(ctx context.Context, a *app.App, args []string) (results.Batch,
 		return results.Batch{}, err
 	}
 	if len(all) == 0 {
-		return results.Batch{}, fmt.Errorf("%w in %s; make one: harvest run --file names.txt, or enqueue --file names.txt", errNoBatches, a.Place)
+		words := []string{"enqueue", "--file", "names.txt"}
+		if a.Embedded != nil {
+			words[0] = "run"
+		}
+		return results.Batch{}, fmt.Errorf("%w in %s; make one: %s", errNoBatches, a.Place, next(a, words...))
 	}
 	return all[len(all)-1], nil
 }

@@ -50,7 +50,11 @@ func Run(ctx context.Context, program Program, args []string, std Streams) int {
 	})
 	err := root.ExecuteContext(ctx)
 	code := exitCode(ctx, err)
-	if text := message(err); text != "" {
+	text := message(err)
+	if code == ExitInterrupted && text != "" {
+		text = "interrupted"
+	}
+	if text != "" {
 		fmt.Fprintf(env.Err, "%s: %s\n", root.Name(), text)
 	}
 	return code

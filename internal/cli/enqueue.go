@@ -47,7 +47,7 @@ provider.`,
   enqueue --file painters.txt --provider wikipedia --contact you@example.org --wait
   enqueue --file - --batch names < names.txt
   enqueue --file painters.txt --provider wikipedia --contact you@example.org --dry-run`,
-		Args: cobra.NoArgs,
+		Args: noNames,
 		RunE: func(c *cobra.Command, _ []string) error { return enqueue(c, env, fl) },
 	}
 	f := c.Flags()
@@ -134,7 +134,7 @@ func enqueue(c *cobra.Command, env *Env, fl enqueueFlags) (err error) {
 		}
 	} else if !fl.quiet {
 		fmt.Fprintf(env.Err, "batch %s: %s in %s\n", in.batch, reportWords(report), span(time.Since(began)))
-		afterwards(env.Err, in.batch, report)
+		afterwards(env.Err, a, in.batch, report)
 	}
 	if !fl.quiet {
 		if err := tellWorkers(ctx, env.Err, a); err != nil {
@@ -152,8 +152,8 @@ func enqueueWait(ctx context.Context, env *Env, a *app.App, batch string, fl enq
 	b, counts, err := wait(ctx, a, batch, p, waitPoll)
 	p.done()
 	if ctx.Err() != nil && isCancelled(err) {
-		fmt.Fprintf(env.Err, "no longer waiting; the workers go on. Look again with: harvest status %s\n", quoteArg(batch))
-		return err
+		fmt.Fprintf(env.Err, "no longer waiting; the workers go on. Look again with: %s\n", next(a, "status", batch))
+		return &coded{ExitInterrupted, nil}
 	}
 	if err != nil {
 		return err
@@ -182,24 +182,24 @@ func reportWords(r enqueuer.Report) string {
 		}
 	}
 	if r.Restored > 0 {
-		parts = append(parts, count(r.Restored)+" missing tasks restored")
+		parts = append(parts, plural(r.Restored, "missing task")+" restored")
 	}
 	if r.Duplicates > 0 {
-		parts = append(parts, count(r.Duplicates)+" duplicates")
+		parts = append(parts, plural(r.Duplicates, "duplicate"))
 	}
 	if r.Bad > 0 {
-		parts = append(parts, count(r.Bad)+" refused lines")
+		parts = append(parts, plural(r.Bad, "refused line"))
 	}
 	return strings.Join(parts, ", ")
 }
 
 // afterwards says what else the user may want to know or do.
-func afterwards(w io.Writer, batch string, r enqueuer.Report) {
+func afterwards(w io.Writer, a *app.App, batch string, r enqueuer.Report) {
 	if r.Status == results.Paused {
-		fmt.Fprintf(w, "the batch is paused; let it go on with: harvest resume %s\n", quoteArg(batch))
+		fmt.Fprintf(w, "the batch is paused; let it go on with: %s\n", next(a, "resume", batch))
 	}
 	if n := r.Known[results.Failed] + r.Known[results.Partial]; n > 0 {
-		fmt.Fprintf(w, "%s failed before; try them again with: harvest retry %s\n", nameCount(n), quoteArg(batch))
+		fmt.Fprintf(w, "%s failed before; try them again with: %s\n", nameCount(n), next(a, "retry", batch))
 	}
 }
 
@@ -211,7 +211,7 @@ func tellWorkers(ctx context.Context, w io.Writer, a *app.App) error {
 	}
 	switch n {
 	case 0:
-		fmt.Fprintln(w, "no worker is alive on these queues; start one: worker --redis "+a.Settings.Redis.Addr())
+		fmt.Fprintln(w, "no worker is alive on these queues; start one: "+next(a, "worker"))
 	case 1:
 		fmt.Fprintln(w, "1 worker is alive")
 	default:
@@ -253,7 +253,7 @@ func dryRun(env *Env, s configs.Settings, in *namesFile, def *lookup.Definition)
 	}
 	fmt.Fprintf(env.Out, "batch     %s\n", in.batch)
 	fmt.Fprintf(env.Out, "provider  %s: %s\n", def.Name, def.Description)
-	fmt.Fprintf(env.Out, "names     %s, %s duplicates, %s\n", count(total), count(doubles), count(int64(bad.shown))+" refused lines")
+	fmt.Fprintf(env.Out, "names     %s, %s, %s\n", count(total), plural(doubles, "duplicate"), plural(int64(bad.shown), "refused line"))
 	if err := def.Check(s.Contact, lookup.SystemSecrets); err != nil {
 		return usage(err)
 	}

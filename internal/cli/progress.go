@@ -82,10 +82,11 @@ type bar struct {
 	mu   sync.Mutex
 	last string
 	now  results.Counts
+	from int64 // settled at the first look; -1 before it
 }
 
 func newBar(s *screen) *bar {
-	b := &bar{screen: s, began: time.Now()}
+	b := &bar{screen: s, began: time.Now(), from: -1}
 	b.p = mpb.New(mpb.WithOutput(s.w), mpb.WithWidth(40), mpb.WithRefreshRate(100*time.Millisecond), mpb.WithAutoRefresh())
 	b.b = b.p.New(0, mpb.BarStyle().Rbound("]").Lbound("[").Filler("=").Tip(">").Padding(" "),
 		mpb.PrependDecorators(decor.CountersNoUnit("%d/%d ")),
@@ -97,7 +98,7 @@ func newBar(s *screen) *bar {
 func (b *bar) label() string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	s := " " + rate(b.now, b.began)
+	s := " " + rate(b.now.Settled()-max(b.from, 0), b.began)
 	if failed := b.now[results.Failed] + b.now[results.Partial]; failed > 0 {
 		s += fmt.Sprintf(", %s failed", count(failed))
 	}
@@ -115,7 +116,9 @@ func (b *bar) name(r results.Record) {
 
 func (b *bar) counts(c results.Counts, _ bool) {
 	b.mu.Lock()
-	b.now = c
+	if b.now = c; b.from < 0 {
+		b.from = c.Settled()
+	}
 	b.mu.Unlock()
 	b.b.SetTotal(max(c.Total(), 1), false)
 	b.b.SetCurrent(c.Settled())
@@ -128,13 +131,13 @@ func (b *bar) done() {
 	b.screen.through(nil)
 }
 
-// rate is names a second since the display began.
-func rate(c results.Counts, began time.Time) string {
+// rate is names a second, of those that were settled since the display began.
+func rate(settled int64, began time.Time) string {
 	d := time.Since(began).Seconds()
 	if d <= 0 {
 		return ""
 	}
-	return fmt.Sprintf("%.0f/s", float64(c.Settled())/d)
+	return fmt.Sprintf("%.0f/s", float64(settled)/d)
 }
 
 // eachName is how many names are shown one by one where there is no bar.
@@ -149,6 +152,7 @@ type lines struct {
 	mu    sync.Mutex
 	shown int
 	last  time.Time
+	from  int64 // settled at the first look
 }
 
 const linesEvery = 5 * time.Second
@@ -173,7 +177,7 @@ func (l *lines) counts(c results.Counts, sealed bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.last.IsZero() {
-		l.last = l.began
+		l.last, l.from = l.began, c.Settled()
 	}
 	if time.Since(l.last) < linesEvery {
 		return
@@ -183,7 +187,7 @@ func (l *lines) counts(c results.Counts, sealed bool) {
 	if !sealed {
 		total += " so far"
 	}
-	fmt.Fprintf(l.w, "%s of %s: %s, %s\n", count(c.Settled()), total, states(c), rate(c, l.began))
+	fmt.Fprintf(l.w, "%s of %s: %s, %s\n", count(c.Settled()), total, states(c), rate(c.Settled()-l.from, l.began))
 }
 
 func (l *lines) done() {}

@@ -89,6 +89,10 @@ all are written unless --limit is given.`,
 	return c
 }
 
+// partRows is how many rows of a long list are held for the width of its
+// columns.
+const partRows = 1000
+
 // listing writes the records of a batch.
 type listing struct {
 	a     *app.App
@@ -99,9 +103,21 @@ type listing struct {
 func (l listing) table(ctx context.Context, env *Env, q results.Query) error {
 	rows := [][]string{{"NAME", "STATE", "PICTURES", "SIZE", "FILE or REASON", "HOST", "TRIES", "UPDATED"}}
 	store := l.a.Settings.PicturesFolder()
+	out := bufio.NewWriter(env.Out)
+	var (
+		cols  columns
+		shown int
+	)
 	for r, err := range l.a.DB.Each(ctx, l.batch, q) {
-		if l.limit > 0 && len(rows) > l.limit {
+		if l.limit > 0 && shown == l.limit {
 			break
+		}
+		shown++
+		if len(rows) == partRows {
+			if err := cols.write(out, rows); err != nil {
+				return err
+			}
+			rows = rows[:0]
 		}
 		if results.IsRecordError(err) {
 			rows = append(rows, []string{r.Name, "unreadable", "", "", err.Error(), "", "", ""})
@@ -112,13 +128,11 @@ func (l listing) table(ctx context.Context, env *Env, q results.Query) error {
 		}
 		rows = append(rows, row(r, store))
 	}
-	shown := len(rows) - 1
 	if shown == 0 {
 		fmt.Fprintf(env.Err, "batch %s has no such name (%s)\n", l.batch.Name, l.a.Place)
 		return nil
 	}
-	out := bufio.NewWriter(env.Out)
-	if err := table(out, rows); err != nil {
+	if err := cols.write(out, rows); err != nil {
 		return err
 	}
 	if err := out.Flush(); err != nil {
@@ -133,26 +147,37 @@ func (l listing) footer(ctx context.Context, w io.Writer, q results.Query, shown
 	if err != nil {
 		return err
 	}
-	b := quoteArg(l.batch.Name)
+	batch := l.batch.Name
 	if int64(shown) < total {
-		fmt.Fprintf(w, "%d of %s in batch %s; all of them: harvest results %s --limit 0\n", shown, nameCount(total), l.batch.Name, b)
+		fmt.Fprintf(w, "%d of %s in batch %s; all of them: %s\n", shown, nameCount(total), batch, next(l.a, append(selection(batch, q), "--limit", "0")...))
 		return nil
 	}
 	c, err := l.a.DB.Counts(ctx, l.batch)
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(w, "%s in batch %s", nameCount(total), l.batch.Name)
+	fmt.Fprintf(w, "%s in batch %s", nameCount(total), batch)
 	switch failed := c[results.Failed] + c[results.Partial]; {
 	case failed > 0 && q.State == "" && q.Reason == "":
-		fmt.Fprintf(w, "; %s failed: harvest results %s --state failed, then harvest retry %s", count(failed), b, b)
+		fmt.Fprintf(w, "; %s failed: %s, then %s", count(failed), next(l.a, "results", batch, "--state", "failed"), next(l.a, "retry", batch))
 	case failed > 0 && q.Reason != "":
-		fmt.Fprintf(w, "; try them again: harvest retry %s --reason %s", b, q.Reason)
+		fmt.Fprintf(w, "; try them again: %s", next(l.a, "retry", batch, "--reason", string(q.Reason)))
 	case failed > 0:
-		fmt.Fprintf(w, "; try them again: harvest retry %s", b)
+		fmt.Fprintf(w, "; try them again: %s", next(l.a, "retry", batch))
 	}
 	fmt.Fprintln(w)
 	return nil
+}
+
+// selection is the words that list what q selects.
+func selection(batch string, q results.Query) []string {
+	words := []string{"results", batch}
+	for _, f := range [][2]string{{"--name", q.Name}, {"--state", string(q.State)}, {"--reason", string(q.Reason)}, {"--host", q.Host}} {
+		if f[1] != "" {
+			words = append(words, f[0], f[1])
+		}
+	}
+	return words
 }
 
 func row(r results.Record, store string) []string {

@@ -51,7 +51,7 @@ file; see examples/names.txt.`,
 		Example: `  harvest run --file examples/names.txt
   harvest run --file painters.txt --provider wikipedia --contact you@example.org
   harvest run --file - --batch logins --provider github < logins.txt`,
-		Args: cobra.NoArgs,
+		Args: noNames,
 		RunE: func(c *cobra.Command, _ []string) error { return run(c, env, fl) },
 	}
 	f := c.Flags()
@@ -153,7 +153,7 @@ func run(c *cobra.Command, env *Env, fl runFlags) (err error) {
 	b, counts, err := harvest(ctx, a, w, in, bad, p)
 	p.done()
 	if bad.shown > 0 {
-		fmt.Fprintf(env.Err, "%s: %s no names and were left out\n", in.path, areLines(bad.shown))
+		fmt.Fprintf(env.Err, "%s: %s and left out\n", in.path, areLines(bad.shown))
 	}
 	if rerr := closeRejects(); rerr != nil {
 		fmt.Fprintf(env.Err, "--rejects: %v\n", rerr)
@@ -163,7 +163,7 @@ func run(c *cobra.Command, env *Env, fl runFlags) (err error) {
 	defer cancel()
 	if ctx.Err() != nil && isCancelled(err) {
 		fmt.Fprintf(env.Err, "interrupted; the same command again goes on where this one stopped\n")
-		return err
+		return &coded{ExitInterrupted, nil}
 	}
 	if err != nil {
 		return err
@@ -233,7 +233,7 @@ func openForRun(ctx context.Context, env *Env, s configs.Settings, c *lookup.Cat
 		if why != "" {
 			// Only a batch that is there can tell the provider.
 			mode = app.Read
-			none = noProvider(why, c, "harvest run --file "+quoteArg(in.path))
+			none = noProvider(why, c, exampleRun(in))
 		}
 	}
 	if mode == app.Own && !s.Redis.IsSet() {
@@ -267,6 +267,15 @@ func openForRun(ctx context.Context, env *Env, s configs.Settings, c *lookup.Cat
 	}
 	closeApp(a, &err)
 	return nil, err
+}
+
+// exampleRun is the beginning of a command line for the names of in.
+func exampleRun(in *namesFile) string {
+	line := "harvest run --file " + quoteArg(in.path)
+	if in.path == names.Stdin {
+		line += " --batch " + quoteArg(in.batch)
+	}
+	return line
 }
 
 // serveDemo starts the demo if it is the provider and the settings name no

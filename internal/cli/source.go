@@ -119,7 +119,7 @@ func (l *lineFlags) check(env *Env, in *namesFile) error {
 		}
 		switch {
 		case errors.Is(err, io.EOF) && b.shown > 0:
-			return usagef("%s: %s no names; nothing was enqueued (--strict)", in.path, areLines(b.shown))
+			return usagef("%s: %s; nothing was enqueued (--strict)", in.path, areLines(b.shown))
 		case errors.Is(err, io.EOF):
 			return nil
 		case err != nil:
@@ -130,9 +130,17 @@ func (l *lineFlags) check(env *Env, in *namesFile) error {
 
 func areLines(n int) string {
 	if n == 1 {
-		return "1 line is"
+		return "1 line is no name"
 	}
-	return count(int64(n)) + " lines are"
+	return count(int64(n)) + " lines are no names"
+}
+
+// noNames refuses arguments where names come by --file.
+func noNames(c *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	return usagef("%s takes no arguments; did you mean --file %s?", c.CommandPath(), quoteArg(args[0]))
 }
 
 func same(a, b string) bool {

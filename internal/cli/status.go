@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
@@ -134,16 +135,17 @@ func (s *statusView) show(ctx context.Context, args []string) (bool, error) {
 		}
 		return open, nil
 	}
+	out := bufio.NewWriter(s.out)
 	if s.clear {
-		fmt.Fprint(s.out, "\x1b[H\x1b[2J")
+		fmt.Fprint(out, "\x1b[H\x1b[2J")
 	}
 	for i, j := range all {
 		if i > 0 {
-			fmt.Fprintln(s.out)
+			fmt.Fprintln(out)
 		}
-		s.text(j)
+		j.text(out)
 	}
-	return open, nil
+	return open, out.Flush()
 }
 
 func (s *statusView) batches(ctx context.Context, args []string) ([]results.Batch, error) {
@@ -208,16 +210,16 @@ func standing(b results.Batch, c results.Counts) string {
 	return "running"
 }
 
-func (s *statusView) text(j statusJSON) {
-	fmt.Fprintf(s.out, "%s: %s, %s, provider %s, since %s\n", j.Batch, j.State, nameCount(j.Names), j.Provider,
+func (j statusJSON) text(w io.Writer) {
+	fmt.Fprintf(w, "%s: %s, %s, provider %s, since %s\n", j.Batch, j.State, nameCount(j.Names), j.Provider,
 		j.Created.Local().Format(time.DateTime))
-	fmt.Fprintf(s.out, "  %s\n", states(j.States))
+	fmt.Fprintf(w, "  %s\n", states(j.States))
 	if j.PerSecond > 0 {
-		fmt.Fprintf(s.out, "  %.1f names/s", j.PerSecond)
+		fmt.Fprintf(w, "  %.1f names/s", j.PerSecond)
 		if j.ETASeconds > 0 {
-			fmt.Fprintf(s.out, ", about %s left", span(time.Duration(j.ETASeconds*float64(time.Second))))
+			fmt.Fprintf(w, ", about %s left", span(time.Duration(j.ETASeconds*float64(time.Second))))
 		}
-		fmt.Fprintln(s.out)
+		fmt.Fprintln(w)
 	}
 	if len(j.Reasons) > 0 {
 		var parts []string
@@ -226,10 +228,10 @@ func (s *statusView) text(j statusJSON) {
 				parts = append(parts, fmt.Sprintf("%s %s", count(n), r))
 			}
 		}
-		fmt.Fprintf(s.out, "  failed for: %s\n", strings.Join(parts, ", "))
+		fmt.Fprintf(w, "  failed for: %s\n", strings.Join(parts, ", "))
 	}
 	if j.State == "interrupted" {
-		fmt.Fprintf(s.out, "  interrupted: not all names of %s were enqueued; enqueue that file again to complete it\n",
+		fmt.Fprintf(w, "  interrupted: not all names of %s were enqueued; enqueue that file again to complete it\n",
 			printable(strings.Join(j.Interrupted, ", ")))
 	}
 }

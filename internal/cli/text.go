@@ -35,14 +35,22 @@ func printable(s string) string {
 // table writes rows in columns as wide as their widest cell. The first row
 // is the header. Cells are made printable.
 func table(w io.Writer, rows [][]string) error {
-	var widths []int
+	var t columns
+	return t.write(w, rows)
+}
+
+// columns writes a table in parts. A column is as wide as the widest of its
+// cells so far.
+type columns struct{ widths []int }
+
+func (t *columns) write(w io.Writer, rows [][]string) error {
 	for _, row := range rows {
 		for i, cell := range row {
 			row[i] = printable(cell)
-			if i == len(widths) {
-				widths = append(widths, 0)
+			if i == len(t.widths) {
+				t.widths = append(t.widths, 0)
 			}
-			widths[i] = max(widths[i], runewidth.StringWidth(row[i]))
+			t.widths[i] = max(t.widths[i], runewidth.StringWidth(row[i]))
 		}
 	}
 	var b strings.Builder
@@ -52,7 +60,7 @@ func table(w io.Writer, rows [][]string) error {
 				b.WriteString(cell)
 				break
 			}
-			b.WriteString(runewidth.FillRight(cell, widths[i]+2))
+			b.WriteString(runewidth.FillRight(cell, t.widths[i]+2))
 		}
 		line := strings.TrimRight(b.String(), " ")
 		b.Reset()
@@ -86,11 +94,14 @@ func count(n int64) string {
 }
 
 // nameCount writes a number of names.
-func nameCount(n int64) string {
+func nameCount(n int64) string { return plural(n, "name") }
+
+// plural writes a number of things.
+func plural(n int64, thing string) string {
 	if n == 1 {
-		return "1 name"
+		return "1 " + thing
 	}
-	return count(n) + " names"
+	return count(n) + " " + thing + "s"
 }
 
 // span writes a duration for people.

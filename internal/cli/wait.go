@@ -40,7 +40,7 @@ func wait(ctx context.Context, a *app.App, batch string, p progress, every time.
 				batch, strings.Join(b.Interrupted, ", "))}
 		case b.Status == results.Paused && !paused:
 			paused = true
-			a.Logger.Warn("the batch is paused; let it go on with: harvest resume "+quoteArg(batch), "batch", batch)
+			a.Logger.Warn("the batch is paused; let it go on with: "+next(a, "resume", batch), "batch", batch)
 		}
 		select {
 		case <-ctx.Done():
@@ -70,9 +70,9 @@ func summary(ctx context.Context, w io.Writer, a *app.App, b results.Batch, c re
 			parts = append(parts, fmt.Sprintf("%s %s", count(r.Names), r.Reason))
 		}
 		fmt.Fprintf(w, "why: %s\n", strings.Join(parts, ", "))
-		arg := quoteArg(b.Name)
-		fmt.Fprintf(w, "next: harvest results %s --state failed   (which and why)\n", arg)
-		fmt.Fprintf(w, "      harvest retry %s                    (try them again)\n", arg)
+		look, again := next(a, "results", b.Name, "--state", "failed"), next(a, "retry", b.Name)
+		fmt.Fprintf(w, "next: %s   (which and why)\n", look)
+		fmt.Fprintf(w, "      %-*s   (try them again)\n", len(look), again)
 	}
 	return nil
 }

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"sync"
 	"time"
 )
 
@@ -42,6 +43,10 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 		ErrorLog:          slog.NewLogLogger(s.cfg.Log.Handler(), slog.LevelDebug),
 	}
 
+	unused := unusedConns{conns: make(map[net.Conn]struct{})}
+	server.ConnState = unused.state
+	server.RegisterOnShutdown(unused.close)
+
 	ended := make(chan error, 1)
 	go func() { ended <- server.Serve(ln) }()
 	select {
@@ -60,4 +65,36 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 		err = errors.Join(err, fmt.Errorf("demo server: %w", serveErr))
 	}
 	return err
+}
+
+// unusedConns are the connections on which nothing has come yet. Clients open
+// more than they use, and Shutdown would wait 5 s for each.
+type unusedConns struct {
+	mu     sync.Mutex
+	conns  map[net.Conn]struct{}
+	closed bool
+}
+
+// state is [http.Server.ConnState].
+func (u *unusedConns) state(c net.Conn, st http.ConnState) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if st != http.StateNew {
+		delete(u.conns, c)
+		return
+	}
+	u.conns[c] = struct{}{}
+	if u.closed {
+		c.Close()
+	}
+}
+
+// close closes them, and those that are still to come.
+func (u *unusedConns) close() {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.closed = true
+	for c := range u.conns {
+		c.Close()
+	}
 }

@@ -68,6 +68,32 @@ func TestServeDrains(t *testing.T) {
 	}
 }
 
+// A connection that a client opened in advance holds nobody up.
+func TestServeDoesNotWaitForUnusedConnections(t *testing.T) {
+	t.Parallel()
+	s := newServer(t, demo.Config{Listen: "127.0.0.1:0"})
+	addr, stop := serve(t, s)
+	unused, err := net.Dial("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unused.Close()
+	// Connections are accepted in order, so an answer on the second one means
+	// that the first is known.
+	resp, err := http.Get("http://" + addr + "/Brus%20Lee")
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	begun := time.Now()
+	if err := stop(); err != nil {
+		t.Errorf("Serve returned %v", err)
+	}
+	if took := time.Since(begun); took > 4*time.Second {
+		t.Errorf("the end took %s", took)
+	}
+}
+
 func TestListenTaken(t *testing.T) {
 	t.Parallel()
 	first := newServer(t, demo.Config{Listen: "127.0.0.1:0"})
