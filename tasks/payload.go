@@ -78,7 +78,12 @@ func DecodePicture(b []byte) (PicturePayload, error) {
 }
 
 func decode(b []byte, p any, version *int) error {
-	// The version is looked at first: a later payload may have other types.
+	err := json.Unmarshal(b, p)
+	if err == nil && *version >= 1 && *version <= PayloadVersion {
+		return nil
+	}
+	// What is wrong is said by the version first: a later payload may have
+	// other types.
 	var v struct {
 		Version int `json:"v"`
 	}
@@ -91,11 +96,7 @@ func decode(b []byte, p any, version *int) error {
 	case v.Version < 1:
 		return fmt.Errorf("%w: version %d", ErrPayload, v.Version)
 	}
-	if err := json.Unmarshal(b, p); err != nil {
-		return fmt.Errorf("%w: %w", ErrPayload, err)
-	}
-	*version = v.Version
-	return nil
+	return fmt.Errorf("%w: %w", ErrPayload, err)
 }
 
 func (r Ref) check() error {

@@ -175,3 +175,25 @@ func FuzzDecode(f *testing.F) {
 		}
 	})
 }
+
+func BenchmarkDecode(b *testing.B) {
+	task, err := tasks.NewPictureTask("", ref, 1)
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := tasks.DecodePicture(task.Payload()); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func BenchmarkNewPictureTask(b *testing.B) {
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := tasks.NewPictureTask("", ref, 1); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

@@ -42,33 +42,51 @@ type Record struct {
 	Last     int
 }
 
-// Lookup is what the provider said about a name. Its JSON form is data at
-// rest; the keys are short because there is one for every name.
+// Lookup is what the provider said about a name.
 type Lookup struct {
-	Attributes []Attribute `json:"a,omitempty"`
+	Attributes []Attribute
 	// Truncated marks attributes that were cut to their limit.
-	Truncated bool `json:"t,omitempty"`
+	Truncated bool
 	// Pictures by rank, each with its candidate URLs in order.
-	Pictures    [][]string `json:"p,omitempty"`
-	Licence     string     `json:"l,omitempty"`
-	Attribution string     `json:"b,omitempty"`
-	Source      string     `json:"s,omitempty"`
+	Pictures    [][]string
+	Licence     string
+	Attribution string
+	Source      string
 }
 
-// Attribute is one named fact, written as a pair to save room.
+// Attribute is one named fact.
 type Attribute struct{ Name, Value string }
 
-// MarshalJSON writes the pair.
-func (a Attribute) MarshalJSON() ([]byte, error) { return json.Marshal([2]string{a.Name, a.Value}) }
+// storedLookup is a Lookup as it is kept, its attributes as pairs to save
+// room. It is data at rest; the keys are short because there is one for every
+// name.
+type storedLookup struct {
+	Attributes  [][2]string `json:"a,omitempty"`
+	Truncated   bool        `json:"t,omitempty"`
+	Pictures    [][]string  `json:"p,omitempty"`
+	Licence     string      `json:"l,omitempty"`
+	Attribution string      `json:"b,omitempty"`
+	Source      string      `json:"s,omitempty"`
+}
 
-// UnmarshalJSON reads the pair.
-func (a *Attribute) UnmarshalJSON(b []byte) error {
-	var pair [2]string
-	if err := json.Unmarshal(b, &pair); err != nil {
-		return err
+func stored(l Lookup) storedLookup {
+	s := storedLookup{
+		Truncated: l.Truncated, Pictures: l.Pictures, Licence: l.Licence, Attribution: l.Attribution, Source: l.Source,
 	}
-	a.Name, a.Value = pair[0], pair[1]
-	return nil
+	for _, a := range l.Attributes {
+		s.Attributes = append(s.Attributes, [2]string{a.Name, a.Value})
+	}
+	return s
+}
+
+func (s storedLookup) lookup() *Lookup {
+	l := &Lookup{
+		Truncated: s.Truncated, Pictures: s.Pictures, Licence: s.Licence, Attribution: s.Attribution, Source: s.Source,
+	}
+	for _, a := range s.Attributes {
+		l.Attributes = append(l.Attributes, Attribute{a[0], a[1]})
+	}
+	return l
 }
 
 // Failure says why a step was given up.
@@ -213,8 +231,10 @@ func (r *Record) parseLine(line string) error {
 	tag, doc, _ := strings.Cut(line, " ")
 	switch {
 	case tag == "L":
-		r.Lookup = new(Lookup)
-		return json.Unmarshal([]byte(doc), r.Lookup)
+		var l storedLookup
+		err := json.Unmarshal([]byte(doc), &l)
+		r.Lookup = l.lookup()
+		return err
 	case tag == "E":
 		r.Failure = new(Failure)
 		return json.Unmarshal([]byte(doc), r.Failure)

@@ -28,7 +28,10 @@ import (
 // deleting), provider, shards, source, store (bound by the first worker),
 // ended (1 when an enqueuer reached its end since the last one opened), told
 // (1 when all shards were brought into being).
-// Each shard's meta repeats birth, epoch, rev, status and provider.
+// Each shard's meta repeats birth, epoch, rev, status and provider. Its tried
+// and marked are 1 once the shard had an entry in tries, or in crashes: until
+// then, which is mostly for ever, nobody looks there. A call from a script
+// costs about as much as the rest of the script.
 //
 // With a namespace N the prefix is harvest:N: instead of harvest:.
 type keyspace struct{ prefix string }
@@ -77,7 +80,8 @@ func field(name string, rank int) string { return strconv.Itoa(rank) + ":" + nam
 
 // prelude is common to the scripts that read records.
 //
-//	live(meta, epoch): whether a task made in epoch belongs to the batch that is there now
+//	live(meta, epoch): whether a task made in epoch belongs to the batch that is there now,
+//	      and whether any step of the shard was tried, or marked
 //	head(v): the twelve words of a record's first line but the version
 //	now(): seconds
 //	pictures(v, left): how many pictures the name has
@@ -85,8 +89,8 @@ func field(name string, rank int) string { return strconv.Itoa(rank) + ":" + nam
 //	index/unindex: a failure in the lists by reason and host
 const prelude = `
 local function live(meta, epoch)
-	local birth = redis.call('HGET', meta, 'birth')
-	return birth and tonumber(epoch) >= tonumber(birth)
+	local m = redis.call('HMGET', meta, 'birth', 'tried', 'marked')
+	return m[1] and tonumber(epoch) >= tonumber(m[1]), m[2], m[3]
 end
 local function head(v)
 	return string.match(v, '^1 (%d+) (%S+) (%d+) (%S+) (%d+) (%d+) (%d+) (%d+) (%S+) (%S+) (%S+)')
@@ -103,7 +107,7 @@ local function open(v, generation, rank)
 	local gen, st, _, _, left = head(v)
 	if gen ~= generation then return false end
 	if rank == '0' then return st == 'queued' end
-	return st == 'found' and tonumber(rank) <= pictures(v, left) and
+	return st == 'found' and (tonumber(rank) <= tonumber(left) or tonumber(rank) <= pictures(v, left)) and
 		not string.find(v, '\nP' .. rank .. ' ', 1, true) and not string.find(v, '\nF' .. rank .. ' ', 1, true)
 end
 local function now()
@@ -374,12 +378,12 @@ return reply
 	//	ARGV  name, field
 	//	reply {birth, epoch, status, provider, record, tries, crashes} | nil: the batch was deleted
 	beginScript = redis.NewScript(`
-local m = redis.call('HMGET', KEYS[1], 'birth', 'epoch', 'status', 'provider')
+local m = redis.call('HMGET', KEYS[1], 'birth', 'epoch', 'status', 'provider', 'tried', 'marked')
 if not m[1] then
 	return false
 end
 return {m[1], m[2], m[3], m[4], redis.call('HGET', KEYS[2], ARGV[1]) or '',
-	redis.call('HGET', KEYS[3], ARGV[2]) or '', redis.call('HGET', KEYS[4], ARGV[2]) or ''}
+	m[5] and redis.call('HGET', KEYS[3], ARGV[2]) or '', m[6] and redis.call('HGET', KEYS[4], ARGV[2]) or ''}
 `)
 
 	// lookupScript moves a name out of queued, once.
@@ -388,7 +392,8 @@ return {m[1], m[2], m[3], m[4], redis.call('HGET', KEYS[2], ARGV[1]) or '',
 	//	ARGV  name, generation, epoch, TO, left, line for the record, reason, host, tries to add
 	//	reply "ok": the record says so | the state that the name has | "stale" | "gone"
 	lookupScript = redis.NewScript(prelude + `
-if not live(KEYS[1], ARGV[3]) then return 'gone' end
+local alive, tried, marked = live(KEYS[1], ARGV[3])
+if not alive then return 'gone' end
 local v = redis.call('HGET', KEYS[2], ARGV[1])
 if not v then return 'gone' end
 local gen, st, line, lane, _, _, failed = head(v)
@@ -398,13 +403,13 @@ if st ~= 'queued' then
 	return st
 end
 local f = '0:' .. ARGV[1]
-local tries = redis.call('HGET', KEYS[3], f)
+local tries = tried and redis.call('HGET', KEYS[3], f)
 if tries then
 	local g, n = string.match(tries, '^(%d+) (%d+)')
 	if g == gen then failed = failed + n end
 	redis.call('HDEL', KEYS[3], f)
 end
-redis.call('HDEL', KEYS[4], f)
+if marked then redis.call('HDEL', KEYS[4], f) end
 local to, rank = ARGV[4], '-'
 if to == 'failed' then
 	rank = '0'
@@ -425,7 +430,8 @@ return 'ok'
 	//	ARGV  name, generation, epoch, rank, line for the record, reason, host ("-" when it is stored), tries to add
 	//	reply "ok" | the state that the name has | "stale" | "gone"
 	pictureScript = redis.NewScript(prelude + `
-if not live(KEYS[1], ARGV[3]) then return 'gone' end
+local alive, tried, marked = live(KEYS[1], ARGV[3])
+if not alive then return 'gone' end
 local name, rank = ARGV[1], ARGV[4]
 local v = redis.call('HGET', KEYS[2], name)
 if not v then return 'gone' end
@@ -435,13 +441,13 @@ if not open(v, gen, rank) then
 	return st == 'found' and tonumber(rank) > pictures(v, left) and 'stale' or st
 end
 local f = rank .. ':' .. name
-local tries = redis.call('HGET', KEYS[3], f)
+local tries = tried and redis.call('HGET', KEYS[3], f)
 if tries then
 	local g, n = string.match(tries, '^(%d+) (%d+)')
 	if g == gen then failed = failed + n end
 	redis.call('HDEL', KEYS[3], f)
 end
-redis.call('HDEL', KEYS[4], f)
+if marked then redis.call('HDEL', KEYS[4], f) end
 left = left - 1
 if ARGV[6] == '-' then
 	stored = stored + 1
@@ -486,6 +492,7 @@ if t then
 end
 if token ~= ARGV[5] then
 	tries, waits = tries + ARGV[6], waits + ARGV[7]
+	redis.call('HSET', KEYS[1], 'tried', 1)
 	redis.call('HSET', KEYS[3], f, table.concat({gen, string.format('%d', tries), string.format('%d', waits), ARGV[5]}, ' '))
 end
 return {tries, waits}
@@ -510,6 +517,7 @@ if ARGV[6] == '1' then marks[#marks + 1] = gen .. ':' .. ARGV[5] end
 if #marks == 0 then
 	redis.call('HDEL', KEYS[3], f)
 else
+	redis.call('HSET', KEYS[1], 'marked', 1)
 	redis.call('HSET', KEYS[3], f, table.concat(marks, ' '))
 end
 return #marks

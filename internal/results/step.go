@@ -86,7 +86,7 @@ func (db *DB) CommitLookup(ctx context.Context, r tasks.Ref, state State, l Look
 	if answer := state == Found || state == NotFound || state == NoPicture; !answer || (state == Found) != (len(l.Pictures) > 0) {
 		return false, fmt.Errorf("a lookup with %d pictures cannot make %q %s", len(l.Pictures), r.Name, state)
 	}
-	doc, err := encode(l)
+	doc, err := encode(stored(l))
 	if err != nil {
 		return false, err
 	}
