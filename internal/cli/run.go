@@ -153,7 +153,7 @@ func run(c *cobra.Command, env *Env, fl runFlags) (err error) {
 	b, counts, err := harvest(ctx, a, w, in, bad, p)
 	p.done()
 	if bad.shown > 0 {
-		fmt.Fprintf(env.Err, "%s: %s and left out\n", in.path, areLines(bad.shown))
+		fmt.Fprintf(env.Err, "%s: %s; left out\n", in.path, areLines(bad.shown))
 	}
 	if rerr := closeRejects(); rerr != nil {
 		fmt.Fprintf(env.Err, "--rejects: %v\n", rerr)
