@@ -85,7 +85,7 @@ func (u *unusedConns) state(c net.Conn, st http.ConnState) {
 	}
 	u.conns[c] = struct{}{}
 	if u.closed {
-		c.Close()
+		_ = c.Close() // nothing was ever said on it
 	}
 }
 
@@ -95,6 +95,6 @@ func (u *unusedConns) close() {
 	defer u.mu.Unlock()
 	u.closed = true
 	for c := range u.conns {
-		c.Close()
+		_ = c.Close()
 	}
 }
