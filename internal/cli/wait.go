@@ -17,12 +17,16 @@ import (
 func wait(ctx context.Context, a *app.App, batch string, p progress, every time.Duration) (results.Batch, results.Counts, error) {
 	tick := time.NewTicker(every)
 	defer tick.Stop()
-	paused := false
+	paused, seen := false, false
 	for {
 		b, err := a.DB.Batch(ctx, batch)
+		if seen && errors.Is(err, results.ErrNoBatch) {
+			return b, nil, &coded{ExitFailed, fmt.Errorf("batch %s was deleted", batch)}
+		}
 		if err != nil {
 			return b, nil, err
 		}
+		seen = true
 		c, err := a.DB.Counts(ctx, b)
 		if err != nil {
 			return b, nil, err
