@@ -25,6 +25,14 @@ race: ## test the packages with the race detector
 integration: ## run the programs against a real Redis, with kills and bad input
 	HARVEST_TEST_REQUIRE=redis $(GO) test -tags integration -timeout 10m ./integration/
 
+.PHONY: bench
+bench: ## measure against a floor program and a naive asynq system; see bench/README.md
+	$(GO) run ./bench
+
+.PHONY: bench-full
+bench-full: ## measure every row of the targets; fails where one is missed
+	$(GO) run ./bench -full
+
 .PHONY: lint
 lint: $(LINTER) ## look for mistakes, and imports that the layout forbids
 	$(LINTER) run ./...
