@@ -78,7 +78,7 @@ func run(ctx context.Context, args []string, to io.Writer) error {
 	if err := b.build(ctx); err != nil {
 		return err
 	}
-	defer os.RemoveAll(b.bin)
+	defer func() { _ = os.RemoveAll(b.bin) }() // in the system's temporary folder
 	where := "in memory"
 	if b.out != memoryFolder {
 		where = "as you chose"
