@@ -7,9 +7,9 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"runtime/debug"
+	"strconv"
 	"time"
 
-	"github.com/google/uuid"
 	"github.com/hibiken/asynq"
 	"golang.org/x/time/rate"
 
@@ -82,7 +82,7 @@ func (a *attempts) run(ctx context.Context, r tasks.Ref, rank int, s step) error
 	// A run that asynq counted and we did not never came back.
 	retried, _ := asynq.GetRetryCount(ctx)
 	suspect := retried > b.Tries || b.Suspect
-	token := uuid.NewString()[:8]
+	token := strconv.FormatUint(rand.Uint64(), 36)
 
 	host, err := a.turn(ctx, r, rank, b, s, suspect, token)
 	if err == nil {

@@ -6,6 +6,7 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"encoding/json"
 	"flag"
 	"fmt"
@@ -78,7 +79,11 @@ func (f *floor) harvest(name string) error {
 }
 
 func (f *floor) get(url string, use func(io.Reader) error) error {
-	resp, err := f.client.Get(url)
+	req, err := http.NewRequestWithContext(context.Background(), http.MethodGet, url, http.NoBody)
+	if err != nil {
+		return err
+	}
+	resp, err := f.client.Do(req)
 	if err != nil {
 		return err
 	}

@@ -53,7 +53,7 @@ func main() {
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "naive:", err)
-		os.Exit(1) //nolint:gocritic // the program ends
+		os.Exit(1)
 	}
 }
 

@@ -70,7 +70,7 @@ func Open(ctx context.Context, s configs.Settings, mode Mode, log *slog.Logger) 
 		rc.URL = e.URL()
 		rc.Durability = redisconn.DurabilityManaged
 	}
-	conn, err := redisconn.Open(ctx, rc, log)
+	conn, err := a.connect(ctx, rc)
 	if err != nil {
 		return nil, errors.Join(err, a.closeEmbedded(ctx))
 	}
@@ -78,6 +78,26 @@ func Open(ctx context.Context, s configs.Settings, mode Mode, log *slog.Logger) 
 	a.DB = results.New(conn.Pipelined, conn.Namespace)
 	a.client = asynq.NewClientFromRedisClient(conn.Pipelined)
 	return a, nil
+}
+
+// takeOverWithin is how long the data folder's Redis may be away while it
+// passes from a process that ends to one that goes on.
+const takeOverWithin = 5 * time.Second
+
+// connect opens the connection. The data folder's Redis may have been joined
+// in the moment in which its owner ended: it comes back at the same address.
+func (a *App) connect(ctx context.Context, rc redisconn.Config) (*redisconn.Conn, error) {
+	for began := time.Now(); ; {
+		conn, err := redisconn.Open(ctx, rc, a.Logger)
+		if a.Embedded == nil || !errors.Is(err, redisconn.ErrUnreachable) || time.Since(began) > takeOverWithin {
+			return conn, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, err
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
 }
 
 // Close lets go of Redis. Workers must have stopped.
