@@ -25,7 +25,6 @@ race: ## test the packages with the race detector
 integration: ## run the programs against a real Redis, with kills and bad input
 	HARVEST_TEST_REQUIRE=redis $(GO) test -tags integration -timeout 10m ./integration/ ./internal/hostiletest/ ./internal/gate/
 
-<<<<<<< HEAD
 .PHONY: hostile
 hostile: ## run every hostile case; show the good names' times beside them and alone
 	HARVEST_TEST_REQUIRE=redis $(GO) test -tags integration -count 1 -v -run 'TestProduct' ./internal/hostiletest/
@@ -37,7 +36,7 @@ fuzz: ## run every fuzz target, 30 s each
 .PHONY: compose-test
 compose-test: ## build the image and prove docker-compose.yml, where an engine runs
 	deploy/compose-test.sh
-=======
+
 .PHONY: bench
 bench: ## measure against a floor program and a naive asynq system; see bench/README.md
 	$(GO) run ./bench
@@ -46,7 +45,6 @@ bench: ## measure against a floor program and a naive asynq system; see bench/RE
 bench-full: ## measure every row of the targets; fails where one is missed
 	$(GO) run ./bench -full
 
->>>>>>> h-bench
 .PHONY: lint
 lint: $(LINTER) ## look for mistakes, and imports that the layout forbids
 	$(LINTER) run ./...
