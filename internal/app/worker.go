@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
 
@@ -16,14 +17,15 @@ import (
 )
 
 // CheckStore makes sure that pictures can be stored where the settings say,
-// by making the folder and a file in it. It is asked before anything else is
-// made.
-func CheckStore(s configs.Settings) error {
+// by making the folder and a file in it, and returns the store's ID. It is
+// asked before anything else is made.
+func CheckStore(ctx context.Context, s configs.Settings) (string, error) {
 	store, err := file.New(s.PicturesFolder(), owner())
 	if err != nil {
-		return err
+		return "", err
 	}
-	return store.Close()
+	id, err := store.ID(ctx)
+	return id, errors.Join(err, store.Close())
 }
 
 // Worker returns a worker and a function that closes its store and its gate.

@@ -236,9 +236,11 @@ func openForRun(ctx context.Context, env *Env, s configs.Settings, c *lookup.Cat
 			none = noProvider(why, c, exampleRun(in))
 		}
 	}
+	store := ""
 	if mode == app.Own && !s.Redis.IsSet() {
 		// Before a Redis is made beside it; one that is there is asked first.
-		if err := app.CheckStore(s); err != nil {
+		var err error
+		if store, err = app.CheckStore(ctx, s); err != nil {
 			return nil, err
 		}
 	}
@@ -254,6 +256,10 @@ func openForRun(ctx context.Context, env *Env, s configs.Settings, c *lookup.Cat
 	case ignoreNoBatch(err) != nil:
 	case b.Provider != "" && s.Provider != "" && b.Provider != s.Provider:
 		err = &results.ProviderError{Batch: in.batch, Has: b.Provider, Wanted: s.Provider}
+	case b.Store != "" && store != "" && b.Store != store:
+		// Its tasks would wait for ever.
+		err = usagef("%s is not the picture store of batch %s: give the --storage that it began with, or mount it, or use another --batch",
+			a.Settings.PicturesFolder(), in.batch)
 	case b.Provider != "":
 		a.Settings.Provider = b.Provider
 		return a, nil

@@ -51,7 +51,7 @@ func work(c *cobra.Command, env *Env) (err error) {
 	if err != nil {
 		return usage(err)
 	}
-	if err := app.CheckStore(s); err != nil {
+	if _, err := app.CheckStore(ctx, s); err != nil {
 		return err
 	}
 	log := env.logger(s, slog.LevelInfo)

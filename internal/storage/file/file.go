@@ -88,7 +88,11 @@ func (s *Store) begin() error {
 		return err
 	}
 	_, err = f.Write([]byte("can this folder be written?\n"))
-	err = cmp.Or(err, f.Sync(), f.Close(), s.root.Remove(name))
+	err = cmp.Or(err, f.Sync(), f.Close())
+	// Another process that begins may have cleared it away as a leftover.
+	if rerr := s.root.Remove(name); err == nil && !errors.Is(rerr, fs.ErrNotExist) {
+		err = rerr
+	}
 	if err != nil {
 		return s.fail("write to", name, err)
 	}
@@ -135,7 +139,7 @@ func (s *Store) Stat(ctx context.Context, key string) (storage.Info, error) {
 // Open implements storage.Store. What it returns is an *os.File, so that it
 // can also be served in ranges.
 func (s *Store) Open(ctx context.Context, key string) (io.ReadCloser, storage.Info, error) {
-	root, info, err := s.stat(ctx, key)
+	root, _, err := s.stat(ctx, key)
 	if err != nil {
 		return nil, storage.Info{}, err
 	}
@@ -143,7 +147,13 @@ func (s *Store) Open(ctx context.Context, key string) (io.ReadCloser, storage.In
 	if err != nil {
 		return nil, storage.Info{}, s.fail("open", key, err)
 	}
-	return f, info, nil
+	// Another file may have been committed there since it was looked at.
+	fi, err := f.Stat()
+	if err != nil {
+		_ = f.Close()
+		return nil, storage.Info{}, s.fail("read", key, err)
+	}
+	return f, storage.Info{Size: fi.Size(), ModTime: fi.ModTime()}, nil
 }
 
 // stat looks a regular file up, in the folder as it is now.
