@@ -387,6 +387,9 @@ func (p *product) wantOutcome(s *hostiletest.Server, c hostiletest.Case, n name)
 	mostLookups, mostPictures := c.Lookups, c.Pictures
 	if got.Kind == "exhausted" {
 		mostLookups, mostPictures = hostiletest.Attempts, hostiletest.Attempts
+		// Enough bad answers in a row open the provider's breaker, and what
+		// is asked to see whether the service is back counts no try.
+		mostLookups += hostiletest.Attempts
 	}
 	if got.Reason == string(failure.ReasonNetwork) {
 		// A GET is sent again over a few kept connections that turn out closed.
