@@ -78,7 +78,7 @@ func enqueue(c *cobra.Command, env *Env, fl enqueueFlags) (err error) {
 	if err := checkProgress(fl.progress); err != nil {
 		return err
 	}
-	in, err := openNames(env, fl.file, fl.batch)
+	in, err := openNames(ctx, env, fl.file, fl.batch)
 	if err != nil {
 		return err
 	}

@@ -97,7 +97,7 @@ func run(c *cobra.Command, env *Env, fl runFlags) (err error) {
 	if err := checkProgress(fl.progress); err != nil {
 		return err
 	}
-	in, err := openNames(env, fl.file, fl.batch)
+	in, err := openNames(ctx, env, fl.file, fl.batch)
 	if err != nil {
 		return err
 	}

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -21,7 +22,7 @@ type namesFile struct {
 }
 
 // openNames opens the names file. All errors are usage.
-func openNames(env *Env, path, batch string) (*namesFile, error) {
+func openNames(ctx context.Context, env *Env, path, batch string) (*namesFile, error) {
 	if path == "" {
 		return nil, usagef("no names: give --file names.txt, or --file - to read them from standard input")
 	}
@@ -37,11 +38,26 @@ func openNames(env *Env, path, batch string) (*namesFile, error) {
 	if err != nil {
 		return nil, usage(err)
 	}
-	f, err := names.Open(path, env.In)
-	if err != nil {
-		return nil, usage(err)
+	type opened struct {
+		file *names.File
+		err  error
 	}
-	return &namesFile{path: path, batch: batch, file: f}, nil
+	// A pipe may be silent for long before its first bytes, and a read of it
+	// cannot be interrupted.
+	ch := make(chan opened, 1)
+	go func() {
+		f, err := names.Open(path, env.In)
+		ch <- opened{f, err}
+	}()
+	select {
+	case o := <-ch:
+		if o.err != nil {
+			return nil, usage(o.err)
+		}
+		return &namesFile{path: path, batch: batch, file: o.file}, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
 }
 
 // badLines deals with the lines that are no names: it shows the first few,
