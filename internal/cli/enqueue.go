@@ -25,11 +25,8 @@ import (
 const waitPoll = 500 * time.Millisecond
 
 type enqueueFlags struct {
-	file, batch         string
-	wait, dryRun, quiet bool
-	asJSON              bool
-	progress, failOn    string
-	lines               lineFlags
+	batchFlags
+	wait, dryRun, asJSON bool
 }
 
 func enqueueCommand(env *Env) *cobra.Command {
@@ -51,34 +48,18 @@ provider.`,
 		RunE: func(c *cobra.Command, _ []string) error { return enqueue(c, env, fl) },
 	}
 	f := c.Flags()
-	f.StringVarP(&fl.file, "file", "f", "", "names `file`, one name a line; - is standard input; .gz is read too")
-	f.StringVarP(&fl.batch, "batch", "b", "", "`name` of the batch (default: the file's name)")
 	f.BoolVarP(&fl.wait, "wait", "w", false, "wait until the batch is finished")
 	f.BoolVarP(&fl.dryRun, "dry-run", "n", false, "change nothing; show what would happen")
-	f.BoolVarP(&fl.quiet, "quiet", "q", false, "print errors only")
 	f.BoolVar(&fl.asJSON, "json", false, "write the report as one JSON object")
-	f.StringVar(&fl.progress, "progress", progressAuto, "`form` of progress with --wait: auto, bar, plain, json or none")
-	f.StringVar(&fl.failOn, "fail-on", "failed", "with --wait exit 1 on `what`: failed, not_found, no_picture, none or N%")
-	fl.lines.add(c)
+	fl.add(c, "with --wait: ", "print errors only")
 	providerFlags(env, c)
 	env.setting(f, "queue.shards", "shards", "", "`number` of shards of a new batch (default 1)")
-	complete(c, "progress", progressWords)
 	return c
 }
 
 func enqueue(c *cobra.Command, env *Env, fl enqueueFlags) (err error) {
 	ctx := c.Context()
-	fails, err := parseFailOn(fl.failOn)
-	if err != nil {
-		return err
-	}
-	if fl.quiet {
-		fl.progress = progressNone
-	}
-	if err := checkProgress(fl.progress); err != nil {
-		return err
-	}
-	in, err := openNames(ctx, env, fl.file, fl.batch)
+	in, fails, err := fl.open(ctx, env)
 	if err != nil {
 		return err
 	}

@@ -29,16 +29,8 @@ import (
 // processes on its Redis, and small batches should be done at once.
 const runPoll = 20 * time.Millisecond
 
-type runFlags struct {
-	file, batch string
-	progress    string
-	failOn      string
-	quiet       bool
-	lines       lineFlags
-}
-
 func runCommand(env *Env) *cobra.Command {
-	var fl runFlags
+	var fl batchFlags
 	c := &cobra.Command{
 		Use:   "run --file names.txt",
 		Short: "Do everything in this one process",
@@ -54,16 +46,9 @@ file; see examples/names.txt.`,
 		Args: noNames,
 		RunE: func(c *cobra.Command, _ []string) error { return run(c, env, fl) },
 	}
-	f := c.Flags()
-	f.StringVarP(&fl.file, "file", "f", "", "names `file`, one name a line; - is standard input; .gz is read too")
-	f.StringVarP(&fl.batch, "batch", "b", "", "`name` of the batch (default: the file's name)")
-	f.StringVar(&fl.progress, "progress", progressAuto, "`form` of progress: auto, bar, plain, json or none")
-	f.StringVar(&fl.failOn, "fail-on", "failed", "exit 1 on `what`: failed, not_found, no_picture, none or N%")
-	f.BoolVarP(&fl.quiet, "quiet", "q", false, "no progress, no list of files")
-	fl.lines.add(c)
+	fl.add(c, "", "no progress, no list of files")
 	providerFlags(env, c)
 	workerFlags(env, c)
-	complete(c, "progress", progressWords)
 	return c
 }
 
@@ -84,20 +69,10 @@ func workerFlags(env *Env, c *cobra.Command) {
 	env.setting(f, "worker.max_attempts", "max-attempts", "", "`number` of tries before a name fails (default 5)")
 }
 
-func run(c *cobra.Command, env *Env, fl runFlags) (err error) {
+func run(c *cobra.Command, env *Env, fl batchFlags) (err error) {
 	began := time.Now()
 	ctx := c.Context()
-	fails, err := parseFailOn(fl.failOn)
-	if err != nil {
-		return err
-	}
-	if fl.quiet {
-		fl.progress = progressNone
-	}
-	if err := checkProgress(fl.progress); err != nil {
-		return err
-	}
-	in, err := openNames(ctx, env, fl.file, fl.batch)
+	in, fails, err := fl.open(ctx, env)
 	if err != nil {
 		return err
 	}
