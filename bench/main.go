@@ -60,6 +60,7 @@ func run(ctx context.Context, args []string, to io.Writer) error {
 	f.IntVar(&short.concurrency, "concurrency", 100, "requests in flight in the short form")
 	f.IntVar(&short.pictureBytes, "picture-bytes", 30_000, "least size of a picture")
 	rounds := f.Int("rounds", 3, "rounds of the short form")
+	many := f.Int("many", 100_000, "names of the batch to which a thousand are compared in the full form")
 	full := f.Bool("full", false, "run all rows, the first as the short form says; exit 1 when a target is missed")
 	only := f.String("row", "", "run the rows whose title has these words")
 	f.StringVar(&b.out, "out", memoryFolder, "folder for pictures and Redis, removed after each run")
@@ -67,8 +68,8 @@ func run(ctx context.Context, args []string, to io.Writer) error {
 	if err := f.Parse(args); err != nil {
 		return err
 	}
-	if short.names < 1 || short.concurrency < 2 || *rounds < 1 || f.NArg() > 0 {
-		return errors.New("want -names of 1 or more, -concurrency of 2 or more, -rounds of 1 or more, and no arguments")
+	if short.names < 1 || short.concurrency < 2 || *rounds < 1 || *many < 1000 || f.NArg() > 0 {
+		return errors.New("want -names of 1 or more, -concurrency of 2 or more, -rounds of 1 or more, -many of 1000 or more, and no arguments")
 	}
 	rows := []row{throughput(short, *rounds, b.base != "")}
 	if *full {
@@ -97,7 +98,7 @@ func run(ctx context.Context, args []string, to io.Writer) error {
 		missed = missed || m
 	}
 	if *full {
-		for _, p := range probes() {
+		for _, p := range probes(short, *many) {
 			if !strings.Contains(p.title, *only) {
 				continue
 			}
@@ -123,7 +124,7 @@ func (b *bench) build(ctx context.Context) error {
 	}
 	const module = "github.com/picharvest/picharvest/"
 	c := exec.CommandContext(ctx, "go", "build", "-o", b.bin+string(filepath.Separator),
-		module+"cmd/enqueue", module+"cmd/worker", module+"bench/floor", module+"bench/naive", module+"bench/loadserver")
+		module+"cmd/enqueue", module+"cmd/worker", module+"cmd/harvest", module+"bench/floor", module+"bench/naive", module+"bench/loadserver")
 	c.Stdout, c.Stderr = os.Stderr, os.Stderr
 	if err := c.Run(); err != nil {
 		return errors.Join(fmt.Errorf("build the programs: %w", err), os.RemoveAll(b.bin))

@@ -5,9 +5,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
+	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
+	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/picharvest/picharvest/internal/demo"
@@ -25,8 +30,16 @@ type reading struct {
 	got float64
 }
 
-func probes() []probe {
-	p := []probe{{"enqueue 1,000,000 names", enqueueMany}}
+func probes(short work, many int) []probe {
+	p := []probe{
+		{fmt.Sprintf("%d names, 1 %% of answers 503 with Retry-After: 1", short.names), busy(short)},
+		{fmt.Sprintf("growth from 1000 to %d names", many), growth(short, many)},
+		{"harvest run: start, and three names", runThree},
+		{"enqueue 1,000,000 names, and look at them", enqueueMany},
+	}
+	for _, shards := range []int{1, 4, 16} {
+		p = append(p, probe{fmt.Sprintf("%d names in %d shards, a Redis Cluster of 3 nodes", short.names, shards), spread(short, shards)})
+	}
 	for _, shards := range []int{1, 16} {
 		for _, workers := range []int{1, 10} {
 			p = append(p, probe{
@@ -91,10 +104,29 @@ func enqueueMany(ctx context.Context, b *bench, dir string) (_ []reading, err er
 	if tasks+express != names {
 		return nil, fmt.Errorf("%d tasks are in the queue, not %d", tasks+express, names)
 	}
-	return []reading{
+	readings := []reading{
 		{target{what: "names/s", want: 50_000, atLeast: true}, names / p.took.Seconds()},
 		{target{what: "resident memory", unit: "MB", want: 100}, float64(p.peak.Load()) / (1 << 20)},
-	}, nil
+	}
+	for _, command := range []string{"results", "status"} {
+		const looks = 9
+		var took []float64
+		for range looks {
+			p, err := start(ctx, []string{"HARVEST_REDIS_URL=" + r.url()}, b.program("harvest"), command, batchName)
+			if err != nil {
+				return nil, err
+			}
+			if _, err := p.line(); err != nil {
+				return nil, err
+			}
+			took = append(took, micros(time.Since(p.began))/1000)
+			if err := p.finish(); err != nil {
+				return nil, err
+			}
+		}
+		readings = append(readings, reading{target{what: "start of harvest " + command + " to its first line", unit: "ms", want: 50}, median(took)})
+	}
+	return readings, nil
 }
 
 // writeMadeUp writes the first n names of the load server, as a stream.
@@ -117,6 +149,63 @@ func writeMadeUp(file string, n int) error {
 		fmt.Fprintln(w, name)
 	}
 	return errors.Join(w.Flush(), f.Close())
+}
+
+// runThree starts `harvest run` over three new names in a data folder that
+// is there already, several times. The load server answers at once.
+func runThree(ctx context.Context, b *bench, dir string) (_ []reading, err error) {
+	const runs = 9
+	s, err := demo.New(demo.Config{People: 3 * runs})
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, s.Close()) }()
+	var first atomic.Pointer[time.Time]
+	ln, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, err
+	}
+	server := &http.Server{
+		ReadHeaderTimeout: 10 * time.Second,
+		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			now := time.Now()
+			first.CompareAndSwap(nil, &now)
+			s.ServeHTTP(w, r)
+		}),
+	}
+	go func() { _ = server.Serve(ln) }() // it ends by Close
+	defer func() { err = errors.Join(err, server.Close()) }()
+
+	var starts, rests []float64
+	names := slices.Collect(s.Names())
+	for n := range runs {
+		file := filepath.Join(dir, fmt.Sprintf("%s%d.txt", batchName, n))
+		if err := os.WriteFile(file, []byte(strings.Join(names[3*n:3*n+3], "\n")+"\n"), 0o600); err != nil {
+			return nil, err
+		}
+		first.Store(nil)
+		env := []string{"HARVEST_DATA=" + filepath.Join(dir, "data"), "HARVEST_PROVIDERS_BASE_URLS=people=http://" + ln.Addr().String()}
+		p, err := start(ctx, env, b.program("harvest"), "run", "--file", file, "--provider", "people", "--progress", "none")
+		if err != nil {
+			return nil, err
+		}
+		if err := p.wait(); err != nil {
+			return nil, err
+		}
+		if n == 0 {
+			continue // it made the data folder
+		}
+		at := first.Load()
+		if at == nil {
+			return nil, errors.New("harvest run asked nothing")
+		}
+		starts = append(starts, float64(at.Sub(p.began).Microseconds())/1000)
+		rests = append(rests, float64((p.took-at.Sub(p.began)).Microseconds())/1000)
+	}
+	return []reading{
+		{target{what: "start to the first request", unit: "ms", want: 150}, median(starts)},
+		{target{what: "first request to the end of the process", unit: "ms", want: 100}, median(rests)},
+	}, nil
 }
 
 const (

@@ -75,6 +75,14 @@ func (p *process) line() (string, error) {
 	return strings.TrimSpace(s), err
 }
 
+// finish reads what the process still prints, and waits for its end.
+func (p *process) finish() error {
+	if _, err := io.Copy(io.Discard, p.lines); err != nil {
+		return err
+	}
+	return p.wait()
+}
+
 // wait returns when the process has ended, with an error unless it ended well.
 func (p *process) wait() error {
 	<-p.ended

@@ -49,6 +49,7 @@ func throughput(w work, rounds int, withBase bool) row {
 			{"names/s, of naive asynq's", "x", 1.8, true, func(r round) float64 { return r[harvest].perSecond / r[naive].perSecond }},
 			{"client CPU, of the floor's", "x", 1.6, false, func(r round) float64 { return ratio(r[harvest].client, r[floor].client) }},
 			{"Redis CPU a name", "µs", 100, false, func(r round) float64 { return micros(r[harvest].redis) }},
+			{"Redis memory a finished name", "bytes", 1024, false, func(r round) float64 { return r[harvest].bytes }},
 		},
 	}
 	if withBase {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/picharvest/picharvest/internal/demo"
 	"github.com/picharvest/picharvest/internal/results"
 	"github.com/picharvest/picharvest/internal/storage"
 )
@@ -22,6 +23,9 @@ type work struct {
 	pictureBytes int
 	latency      time.Duration // of each answer
 	redisRTT     time.Duration // besides loopback's
+	busyRate     float64       // share of answers that are 503 with Retry-After: 1
+	nodes        int           // of a Redis Cluster; 0 for a single server
+	shards       int           // queue.shards; 0 for 1
 }
 
 // limit is how many names a second the latency allows: two requests each.
@@ -34,8 +38,12 @@ type figures struct {
 	perSecond float64 // names, from the start of the process to the last one settled
 	enqueued  float64 // names a second, by a process of its own before; 0 where there is no queue
 	client    time.Duration
-	redis     time.Duration // both: CPU a name, enqueueing included
-	peak      int64         // resident bytes of the process that did the work
+	redis     time.Duration   // both: CPU a name, enqueueing included
+	nodes     []time.Duration // redis, by node
+	bytes     float64         // of Redis a finished name
+	took      time.Duration   // for perSecond
+	counts    demo.Counts     // by the load server
+	peak      int64           // resident bytes of the process that did the work
 }
 
 // system is one way to do the work.
@@ -93,7 +101,8 @@ func (b *bench) run(ctx context.Context, s system, w work) (f figures, err error
 		return f, err
 	}
 	server, err := start(ctx, nil, b.program("loadserver"), "-people", strconv.Itoa(w.names),
-		"-picture-bytes", strconv.Itoa(w.pictureBytes), "-latency", w.latency.String())
+		"-picture-bytes", strconv.Itoa(w.pictureBytes), "-latency", w.latency.String(),
+		"-busy-rate", strconv.FormatFloat(w.busyRate, 'g', -1, 64))
 	if err != nil {
 		return f, err
 	}
@@ -117,7 +126,10 @@ func (b *bench) run(ctx context.Context, s system, w work) (f figures, err error
 	if err != nil {
 		return f, err
 	}
-	return f, errors.Join(checkFiles(st.pictures, all, at), checkCounts(ctx, st.server, all))
+	if f.counts, err = askCounts(ctx, st.server); err != nil {
+		return f, err
+	}
+	return f, errors.Join(checkFiles(st.pictures, all, at), checkCounts(f.counts, all, w.busyRate > 0))
 }
 
 func (st *stage) floor(ctx context.Context, fsync bool) (figures, error) {
@@ -148,12 +160,12 @@ func (st *stage) harvest(ctx context.Context, s system) (figures, error) {
 	var db *results.DB
 	return st.queued(ctx,
 		func() (*process, error) {
-			db = results.New(st.redis.client, "")
+			db = results.New(st.redis.data, "")
 			return start(ctx, st.env(), st.harvestProgram(s, "enqueue"), "--file", st.names, "--batch", batchName, "--quiet")
 		},
 		func() (*process, error) { return start(ctx, st.env(), st.harvestProgram(s, "worker")) },
 		func() (int64, error) {
-			counts, err := db.Counts(ctx, results.Batch{Name: batchName, Shards: 1})
+			counts, err := db.Counts(ctx, results.Batch{Name: batchName, Shards: max(1, st.shards)})
 			if failed := counts.Settled() - counts[results.Done]; err == nil && failed > 0 {
 				err = fmt.Errorf("%d names did not end well: %v", failed, counts)
 			}
@@ -166,7 +178,8 @@ func (st *stage) harvest(ctx context.Context, s system) (figures, error) {
 func (st *stage) env() []string {
 	half := max(1, st.concurrency/2)
 	return []string{
-		"HARVEST_REDIS_URL=" + st.redis.url(),
+		st.redis.setting(),
+		"HARVEST_QUEUE_SHARDS=" + strconv.Itoa(max(1, st.shards)),
 		"HARVEST_DATA=" + st.dir,
 		"HARVEST_STORAGE_URL=" + st.pictures,
 		"HARVEST_PROVIDERS_BASE_URLS=people=" + st.server,
@@ -179,11 +192,16 @@ func (st *stage) env() []string {
 // queued runs a system that has a queue: a process that enqueues the names
 // to its end, then one that works, until settled says that all are.
 func (st *stage) queued(ctx context.Context, enqueue, work func() (*process, error), settled func() (int64, error)) (f figures, err error) {
-	if st.redis, err = startRedis(ctx, filepath.Join(st.dir, "redis"), st.redisRTT); err != nil {
+	if st.nodes > 0 {
+		st.redis, err = startCluster(ctx, filepath.Join(st.dir, "redis"), st.nodes)
+	} else {
+		st.redis, err = startRedis(ctx, filepath.Join(st.dir, "redis"), st.redisRTT)
+	}
+	if err != nil {
 		return f, err
 	}
 	defer func() { err = errors.Join(err, st.redis.stop()) }()
-	before, err := st.redis.used(ctx)
+	before, err := st.redis.usage(ctx)
 	if err != nil {
 		return f, err
 	}
@@ -204,15 +222,23 @@ func (st *stage) queued(ctx context.Context, enqueue, work func() (*process, err
 	if err != nil {
 		return f, errors.Join(err, p.stop())
 	}
-	after, err := st.redis.used(ctx)
+	after, err := st.redis.usage(ctx)
 	if err != nil {
 		return f, errors.Join(err, p.stop())
 	}
 	if err := p.stop(); err != nil {
 		return f, err
 	}
-	f.perSecond, f.peak = st.rate(took), p.peak.Load()
-	f.client, f.redis = st.each(in.cpu()+p.cpu()), st.each(after-before)
+	f.perSecond, f.peak, f.took = st.rate(took), p.peak.Load(), took
+	f.client = st.each(in.cpu() + p.cpu())
+	var bytes float64
+	for i := range after {
+		cpu := st.each(after[i].cpu - before[i].cpu)
+		f.nodes = append(f.nodes, cpu)
+		f.redis += cpu
+		bytes += after[i].bytes - before[i].bytes
+	}
+	f.bytes = bytes / float64(st.work.names)
 	return f, nil
 }
 

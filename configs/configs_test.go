@@ -25,6 +25,9 @@ import (
 	"github.com/picharvest/picharvest/internal/lookup"
 	"github.com/picharvest/picharvest/internal/picture"
 	"github.com/picharvest/picharvest/internal/redisconn"
+	"github.com/picharvest/picharvest/internal/results"
+	"github.com/picharvest/picharvest/internal/robots"
+	"github.com/picharvest/picharvest/internal/web"
 	"github.com/picharvest/picharvest/worker"
 )
 
@@ -104,13 +107,16 @@ func TestDefaultsAreThePackages(t *testing.T) {
 		Redis:   redisconn.DefaultConfig(),
 		Storage: configs.StorageSettings{Names: configs.NamesReadable},
 		Queue:   enqueuer.Config{Shards: 1},
+		Refresh: enqueuer.RefreshConfig{GoneAfter: results.DefaultGoneAfter},
 		Worker:  worker.DefaultConfig(),
 		Picture: configs.PictureSettings{
 			Config:  picture.DefaultConfig(),
 			Timeout: 30 * time.Second,
 			Limits:  gate.Config{Hosts: map[string]gate.Limits{}, PublicHosts: gate.DefaultConfig().PublicHosts},
+			Manners: robots.DefaultConfig(),
 		},
 		Providers: configs.ProvidersSettings{BaseURLs: map[string]string{}},
+		Web:       web.DefaultConfig(),
 		Log:       configs.LogSettings{Level: "auto", Format: "auto"},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
@@ -304,6 +310,16 @@ func TestForms(t *testing.T) {
 			func(s configs.Settings) any { return s.Picture.MaxPixels }, int64(12_000_000)},
 		{"megapixels", source{file: "picture: {max_pixels: 12 MP}"},
 			func(s configs.Settings) any { return s.Picture.MaxPixels }, int64(12_000_000)},
+		{"least megapixels", source{file: "picture: {min_pixels: 1MP}"},
+			func(s configs.Settings) any { return s.Picture.MinPixels }, int64(1_000_000)},
+		{"ratio", source{file: "picture: {max_aspect: 1.5}"},
+			func(s configs.Settings) any { return s.Picture.MaxAspect }, 1.5},
+		{"ratio of two", source{file: "picture: {min_aspect: 1:2}", env: []string{"HARVEST_PICTURE_MAX_ASPECT=16:9"}},
+			func(s configs.Settings) any { return []float64{s.Picture.MinAspect, s.Picture.MaxAspect} }, []float64{0.5, 16.0 / 9}},
+		{"kinds", source{file: "picture: {kinds: [jpeg, png]}"},
+			func(s configs.Settings) any { return s.Picture.Kinds }, []string{"jpeg", "png"}},
+		{"licences", source{env: []string{"HARVEST_PICTURE_LICENCES=CC0-1.0, CC-BY-4.0"}},
+			func(s configs.Settings) any { return s.Picture.Licences.Licences }, []string{"CC0-1.0", "CC-BY-4.0"}},
 		{"bool by env", source{env: []string{"HARVEST_REDIS_AUTOPIPELINE=false"}},
 			func(s configs.Settings) any { return s.Redis.Autopipeline }, false},
 		{"password of digits stays as written", source{file: "redis: {password: 0123}"},
@@ -314,6 +330,8 @@ func TestForms(t *testing.T) {
 			func(s configs.Settings) any { return s.PicturesFolder() }, filepath.Join("/srv/h", "pictures")},
 		{"pictures by path", source{file: "storage: {url: ./p}"},
 			func(s configs.Settings) any { return s.PicturesFolder() }, "./p"},
+		{"pictures in a bucket", source{file: "storage: {url: 's3://shelf/a/b?endpoint=http://127.0.0.1:9000&region=eu'}"},
+			func(s configs.Settings) any { return s.PicturesFolder() }, "s3://shelf/a/b"},
 		{"pictures by URL", source{file: "storage: {url: 'file:///srv/my%20pictures'}"},
 			func(s configs.Settings) any { return s.PicturesFolder() }, filepath.FromSlash("/srv/my pictures")},
 	} {
@@ -364,6 +382,18 @@ func TestProblems(t *testing.T) {
 				`harvest.yaml:10: picture.allow: give a list, not a section`,
 				`harvest.yaml:11: picture.timeout: give one value, not a list or section`,
 			}},
+		{"rules for pictures", source{file: "picture:\n  min_pixels: 60MP\n  min_aspect: 3:2\n  max_aspect: 1:1\n  kinds: [jpeg, svg]\n  licences: [CC0-1.0, cc by]\n"},
+			[]string{
+				`harvest.yaml:2: picture.min_pixels 60000000 is above picture.max_pixels 50000000; no picture could pass`,
+				`harvest.yaml:3, harvest.yaml:4: picture.min_aspect 1.5 is above picture.max_aspect 1; no picture could pass`,
+				`harvest.yaml:5: picture.kinds has "svg"; there are jpeg, png, gif and webp`,
+				`harvest.yaml:6: picture.licences: "cc by" is no SPDX identifier that is known here: give such as CC-BY-4.0`,
+			}},
+		{"no ratio", source{file: "picture: {max_aspect: wide, min_aspect: 1:0}\n"},
+			[]string{
+				`harvest.yaml:1: picture.max_aspect is "wide": give a number such as 1.5, or two such as 3:2`,
+				`harvest.yaml:1: picture.min_aspect is "1:0": give a number such as 1.5, or two such as 3:2`,
+			}},
 		{"all sources and packages at once", source{
 			file:  "worker:\n  max_attempts: 0\npicture:\n  min_bytes: 50\n  allow: [nonsense]\nlog: {level: loud}\n",
 			env:   []string{"HARVEST_PICTURE_MAX_BYTES=10", "HARVEST_QUEUE_SHARDS=x", "HARVEST_PICTURE_TIMEOUT=0s"},
@@ -380,7 +410,7 @@ func TestProblems(t *testing.T) {
 		{"several servers", source{file: "redis:\n  url: redis://r\n  cluster:\n    addrs: [\"a:1\"]\n"},
 			[]string{"harvest.yaml:2, harvest.yaml:4: redis.url, redis.sentinel and redis.cluster exclude each other; set one"}},
 		{"other stores", source{file: "storage: {url: 's3://key:hunter2@bucket'}\n"},
-			[]string{"harvest.yaml:1: storage.url: pictures can be kept in a folder only: give its path, or file:///path"}},
+			[]string{"harvest.yaml:1: storage.url: keys do not belong into the URL: give them by AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or by ~/.aws/credentials"}},
 		{"base URL", source{file: "providers:\n  base_urls: {people: 'demo:8000'}\n"},
 			[]string{"harvest.yaml:2: providers.base_urls: people: give http://host:port or https://host, without user, password and query"}},
 		{"hosts", source{file: "picture:\n  timeout: 1s\n  hosts:\n    \"*.a.example\": {in_fligth: 2, per_second: many, zzzzzzzzzz: 1}\n    b.example: 5\n"},

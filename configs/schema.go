@@ -18,17 +18,20 @@ const definitionsKey = "providers.definitions"
 var secretFiles = map[string]string{
 	"redis.url_file":               "redis.url",
 	"redis.sentinel.password_file": "redis.sentinel.password",
+	"web.token_file":               "web.token",
 }
 
 // alternatives are keys of which a value in a higher layer makes that of the
 // other in a lower layer void.
-var alternatives = map[string]string{
+var alternatives = map[string]string{ //nolint:gosec // keys of secrets, not secrets
 	"redis.url":                    "redis.url_file",
 	"redis.url_file":               "redis.url",
 	"redis.password":               "redis.password_file",
 	"redis.password_file":          "redis.password",
 	"redis.sentinel.password":      "redis.sentinel.password_file",
 	"redis.sentinel.password_file": "redis.sentinel.password",
+	"web.token":                    "web.token_file",
+	"web.token_file":               "web.token",
 }
 
 // schema is what keys there are.

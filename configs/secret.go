@@ -3,12 +3,14 @@ package configs
 import (
 	"net/url"
 	"strings"
+
+	"github.com/picharvest/picharvest/internal/storage"
 )
 
 const redacted = "[redacted]"
 
 // secretKeys are secrets as a whole.
-var secretKeys = map[string]bool{"redis.password": true, "redis.sentinel.password": true}
+var secretKeys = map[string]bool{"redis.password": true, "redis.sentinel.password": true, "web.token": true}
 
 // urlKeys are URLs that may hold a password.
 var urlKeys = map[string]bool{"redis.url": true, "picture.proxy": true, "storage.url": true, "providers.base_urls": true}
@@ -23,10 +25,17 @@ func redact(key, text string) string {
 	case secretKeys[key]:
 		return redacted
 	case urlKeys[key] && strings.ContainsAny(text, "@?"):
-		// The options of a Redis URL are known ones, none of them secret.
-		return redactURL(text, key == "redis.url")
+		// The options of a Redis URL, and of a store's, are known ones, none
+		// of them secret.
+		return redactURL(text, key == "redis.url" || key == "storage.url" && isPlace(text))
 	}
 	return text
+}
+
+// isPlace reports whether text is a store's place, which has no secret in it.
+func isPlace(text string) bool {
+	_, err := storage.ParseLocation(text)
+	return err == nil
 }
 
 // redactURL returns raw without password and, unless it is to be kept, query. A

@@ -23,10 +23,14 @@ import (
 	"github.com/picharvest/picharvest/enqueuer"
 	"github.com/picharvest/picharvest/internal/fetch"
 	"github.com/picharvest/picharvest/internal/gate"
+	"github.com/picharvest/picharvest/internal/licence"
 	"github.com/picharvest/picharvest/internal/lookup"
 	"github.com/picharvest/picharvest/internal/netguard"
 	"github.com/picharvest/picharvest/internal/picture"
 	"github.com/picharvest/picharvest/internal/redisconn"
+	"github.com/picharvest/picharvest/internal/robots"
+	"github.com/picharvest/picharvest/internal/storage"
+	"github.com/picharvest/picharvest/internal/web"
 	"github.com/picharvest/picharvest/worker"
 )
 
@@ -46,13 +50,15 @@ type Settings struct {
 	// Provider is the provider of batches that name none. Default: none.
 	Provider string `mapstructure:"provider"`
 
-	Redis     redisconn.Config  `mapstructure:"redis"`
-	Storage   StorageSettings   `mapstructure:"storage"`
-	Queue     enqueuer.Config   `mapstructure:"queue"`
-	Worker    worker.Config     `mapstructure:"worker"`
-	Picture   PictureSettings   `mapstructure:"picture"`
-	Providers ProvidersSettings `mapstructure:"providers"`
-	Log       LogSettings       `mapstructure:"log"`
+	Redis     redisconn.Config       `mapstructure:"redis"`
+	Storage   StorageSettings        `mapstructure:"storage"`
+	Queue     enqueuer.Config        `mapstructure:"queue"`
+	Refresh   enqueuer.RefreshConfig `mapstructure:"refresh"`
+	Worker    worker.Config          `mapstructure:"worker"`
+	Picture   PictureSettings        `mapstructure:"picture"`
+	Providers ProvidersSettings      `mapstructure:"providers"`
+	Web       web.Config             `mapstructure:"web"`
+	Log       LogSettings            `mapstructure:"log"`
 }
 
 // The values of StorageSettings.Names.
@@ -65,8 +71,8 @@ const (
 
 // StorageSettings say where pictures are kept.
 type StorageSettings struct {
-	// URL is a folder: a plain path, or file:// and an absolute one. Default:
-	// pictures in Settings.Data. Settings.PicturesFolder resolves it.
+	// URL is a place as storage.ParseLocation reads it. Default: the folder
+	// pictures in Settings.Data. Settings.PicturesLocation resolves it.
 	URL string `mapstructure:"url"`
 	// Names is NamesReadable or NamesContent. Default readable.
 	Names string `mapstructure:"names"`
@@ -88,8 +94,12 @@ type PictureSettings struct {
 	// Default: none.
 	InsecureHosts []string `mapstructure:"insecure_hosts"`
 
+	// Licences are those that are taken.
+	Licences licence.Config `mapstructure:",squash"`
 	// Limits are what picture hosts allow all workers together.
 	Limits gate.Config `mapstructure:",squash"`
+	// Manners are what picture hosts may refuse.
+	Manners robots.Config `mapstructure:",squash"`
 }
 
 // ProvidersSettings say where the definitions of providers are.
@@ -98,6 +108,8 @@ type ProvidersSettings struct {
 	// harvest/providers of the user's configuration, if it exists;
 	// Settings.ProvidersFolder resolves it.
 	Folder string `mapstructure:"folder"`
+	// Robots honours the robots.txt of lookup hosts. Default false.
+	Robots bool `mapstructure:"robots"`
 	// BaseURLs replaces the base_url of the providers it names.
 	BaseURLs map[string]string `mapstructure:"base_urls"`
 	// Definitions are those that stand in the file itself. Their messages
@@ -115,16 +127,26 @@ type LogSettings struct {
 	Format string `mapstructure:"format"`
 }
 
-// PicturesFolder returns the folder of the picture store.
-func (s Settings) PicturesFolder() string {
+// PicturesLocation returns where the picture store is.
+func (s Settings) PicturesLocation() (storage.Location, error) {
 	if s.Storage.URL == "" {
-		return filepath.Join(s.Data, "pictures")
+		return storage.Location{Scheme: storage.SchemeFile, Folder: filepath.Join(s.Data, "pictures")}, nil
 	}
-	folder, err := folderOf(s.Storage.URL)
+	l, err := storage.ParseLocation(s.Storage.URL)
 	if err != nil {
-		return s.Storage.URL
+		return storage.Location{}, fmt.Errorf("storage.url: %w", err)
 	}
-	return folder
+	return l, nil
+}
+
+// PicturesFolder returns where the picture store is for people: its folder, or
+// a URL without options.
+func (s Settings) PicturesFolder() string {
+	l, err := s.PicturesLocation()
+	if err != nil {
+		return "a place that cannot be read"
+	}
+	return l.String()
 }
 
 // ProvidersFolder returns the folder of the user's own definitions, "" where
@@ -155,15 +177,13 @@ func (s Settings) Validate() error {
 	if strings.ContainsFunc(s.Contact, unicode.IsControl) {
 		bad("contact is more than one line of text: give a mail address or a web page")
 	}
-	if s.Storage.URL != "" {
-		if _, err := folderOf(s.Storage.URL); err != nil {
-			errs = append(errs, err)
-		}
+	if _, err := s.PicturesLocation(); err != nil {
+		errs = append(errs, err)
 	}
 	if n := s.Storage.Names; n != NamesReadable && n != NamesContent {
 		bad("storage.names is %.40q: give %s or %s", n, NamesReadable, NamesContent)
 	}
-	errs = append(errs, s.Redis.Validate(), s.Queue.Validate(), s.Worker.Validate(), s.Picture.Validate(), s.Providers.validate())
+	errs = append(errs, s.Redis.Validate(), s.Queue.Validate(), s.Refresh.Validate(), s.Worker.Validate(), s.Picture.Validate(), s.Providers.validate(), s.Web.Validate())
 	if !slices.Contains([]string{"auto", "debug", "info", "warn", "error"}, s.Log.Level) {
 		bad("log.level is %.40q: give auto, debug, info, warn or error", s.Log.Level)
 	}
@@ -175,7 +195,7 @@ func (s Settings) Validate() error {
 
 // Validate reports every problem of p by its key.
 func (p PictureSettings) Validate() error {
-	errs := []error{p.Config.Validate(), p.Limits.Validate()}
+	errs := []error{p.Config.Validate(), p.Licences.Validate(), p.Limits.Validate(), p.Manners.Validate()}
 	_, guard := netguard.New(p.Allow, p.Ports...)
 	// The client's own checks; what it needs beside ours is filled in.
 	client := fetch.Config{
@@ -202,23 +222,6 @@ func (p ProvidersSettings) validate() error {
 		}
 	}
 	return errors.Join(errs...)
-}
-
-// folderOf returns the folder that storage.url names. Its errors do not
-// repeat it, since other services' URLs may hold keys.
-func folderOf(raw string) (string, error) {
-	scheme, _, isURL := strings.Cut(raw, "://")
-	if !isURL {
-		return raw, nil
-	}
-	if scheme != "file" {
-		return "", errors.New("storage.url: pictures can be kept in a folder only: give its path, or file:///path")
-	}
-	u, err := url.Parse(raw)
-	if err != nil || u.Host != "" && u.Host != "localhost" || u.Path == "" || u.RawQuery != "" || u.Fragment != "" {
-		return "", errors.New("storage.url: no path understood: give file:///path, or the plain path")
-	}
-	return filepath.FromSlash(u.Path), nil
 }
 
 // flatten returns the errors that were joined into err, in their order.

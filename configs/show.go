@@ -115,7 +115,7 @@ func formatValue(key string, v any) (string, error) {
 	switch v := v.(type) {
 	case string:
 		return formatText(redact(key, v))
-	case bool, int:
+	case bool, int, float64:
 		return fmt.Sprint(v), nil
 	case int64:
 		return formatSize(key, v), nil

@@ -91,6 +91,8 @@ func convertTo(key string, t reflect.Type, in input) (any, error) {
 		return int(n), nil
 	case reflect.TypeFor[int64]():
 		return parseSize(key, in.text)
+	case reflect.TypeFor[float64]():
+		return parseRatio(in.text)
 	case reflect.TypeFor[time.Duration]():
 		d, err := time.ParseDuration(in.text)
 		if err != nil {
@@ -169,6 +171,21 @@ func parseInt(text string, limit int64) (int64, error) {
 	return n, nil
 }
 
+// parseRatio reads a ratio as a number, 1.5, or as two, 3:2.
+func parseRatio(text string) (float64, error) {
+	first, second, two := strings.Cut(text, ":")
+	n, err := strconv.ParseFloat(strings.TrimSpace(first), 64)
+	d := 1.0
+	if two && err == nil {
+		d, err = strconv.ParseFloat(strings.TrimSpace(second), 64)
+	}
+	ratio := n / d
+	if err != nil || math.IsNaN(ratio) || math.IsInf(ratio, 0) {
+		return 0, errors.New("give a number such as 1.5, or two such as 3:2")
+	}
+	return ratio, nil
+}
+
 type unit struct {
 	name string
 	size int64
@@ -186,6 +203,14 @@ func units(key string) []unit {
 	}
 	return byteUnits
 }
+
+// ParseBytes reads a number of bytes as the settings write it: 500000, 500kB,
+// 32MiB.
+func ParseBytes(text string) (int64, error) { return parseSize("bytes", text) }
+
+// FormatBytes writes n as [ParseBytes] reads it, in the largest unit that is
+// exact.
+func FormatBytes(n int64) string { return formatSize("bytes", n) }
 
 // parseSize reads a number of bytes or pixels, with or without a unit.
 func parseSize(key, text string) (int64, error) {

@@ -31,6 +31,7 @@ within() { timeout --foreground "$@"; }
 
 find_engine() {
   command -v docker >"$work/which" || skip "docker is not installed"
+  command -v curl >"$work/which" || skip "curl is not installed"
   within 20 docker version >"$work/version" 2>&1 || skip "no Docker engine answers: $(tail -n 1 "$work/version")"
   if docker compose version >"$work/which" 2>&1; then
     compose=(docker compose)
@@ -157,6 +158,7 @@ start() {
   "${compose[@]}" --profile demo up -d --scale worker=3 >"$work/up" 2>&1 || { cat "$work/up" >&2; fail "up"; }
   mapfile -t workers < <("${compose[@]}" ps -q worker)
   redis=$("${compose[@]}" ps -q redis)
+  serve=$("${compose[@]}" ps -q serve)
   check "workers" "${#workers[@]}" 3
 }
 
@@ -164,10 +166,25 @@ check_image() {
   check "user of the image" "$(docker image inspect --format '{{.Config.User}}' "$image")" "$uid:$uid"
   local size
   size=$(docker image inspect --format '{{.Size}}' "$image")
-  ((size < 40000000)) || fail "the image has $size bytes"
+  ((size < 60000000)) || fail "the image has $size bytes"
   say "ok: image of $((size / 1000000)) MB"
   docker run --rm --network none "$image" --version >"$work/out" || fail "--version"
   check "version" "$(cat "$work/out")" "harvest version $project"
+}
+
+# check_ready waits until every worker is healthy, which is /readyz's word.
+check_ready() {
+  local id tries state
+  for id in "${workers[@]}"; do
+    for ((tries = 0; tries < 60; tries++)); do
+      state=$(docker inspect --format '{{.State.Health.Status}}' "$id")
+      [[ $state == starting ]] || break
+      sleep 1
+    done
+    check "health of worker ${id:0:12}" "$state" healthy
+  done
+  docker exec "${workers[0]}" harvest health >"$work/health" || fail "harvest health: $(cat "$work/health")"
+  check "its checks" "$(cut -d: -f1 <"$work/health" | tr '\n' ' ')" "redis store queues "
 }
 
 check_redis() {
@@ -200,6 +217,31 @@ check_pictures() {
   docker cp "${workers[0]}:/pictures" - | tar --numeric-owner -tvf - >"$work/files"
   check "pictures in the volume" "$(grep -c "pictures/$batch/.*\.\(jpg\|png\|gif\)\$" "$work/files")" "$names"
   check "owners in the volume" "$(awk '{ print $2 }' "$work/files" | sort -u)" "$uid/$uid"
+}
+
+# web PATH [CURL OPTION...]: asks the pages as a browser of this machine would.
+web() {
+  local path=$1
+  shift
+  curl --silent --show-error --max-time 20 "$@" "http://localhost:$web_port$path"
+}
+
+status() { web "$1" --output "$work/body" --write-out '%{http_code}' "${@:2}"; }
+
+check_pages() {
+  check "address of the pages" "$(docker inspect --format '{{range .NetworkSettings.Ports}}{{range .}}{{.HostIp}} {{end}}{{end}}' "$serve")" "127.0.0.1 "
+  web_port=$(docker port "$serve" 8080/tcp | cut -d: -f2)
+  check "first page" "$(status /)" 200
+  web "/api/v1/batches/$batch" >"$work/status"
+  check "names done by the API" "$(number done <"$work/status")" "$names"
+  check "asynqmon" "$(status /queues/)" 200
+  grep -q '<div id="root">' "$work/body" || fail "asynqmon's page is $(head -c 300 "$work/body")"
+  web /queues/api/queues >"$work/status"
+  grep -q '"lookup-people-express"' "$work/status" || fail "asynqmon knows $(cat "$work/status")"
+  check "asynqmon changes nothing" "$(status /queues/api/queues/lookup-people-express:pause --request POST)" 405
+  check "a picture" "$(status "/pictures/$batch?name=Brus%20Lee")" 200
+  check "a foreign name" "$(status / --header 'Host: evil.example')" 421
+  check "a foreign page" "$(status "/api/v1/batches/$batch" --request DELETE --header 'Origin: https://evil.example')" 403
 }
 
 # demo ARG...: starts the demo anew with other arguments.
@@ -246,7 +288,7 @@ check_resume() {
 check_stop() {
   "${compose[@]}" --profile demo stop >"$work/stop" 2>&1 || { cat "$work/stop" >&2; fail "stop"; }
   local id
-  for id in "${workers[@]}" "$redis"; do
+  for id in "${workers[@]}" "$serve" "$redis"; do
     check "exit code of ${id:0:12}" "$(docker inspect --format '{{.State.ExitCode}}' "$id")" 0
   done
 }
@@ -257,7 +299,7 @@ trap 'exit 130' INT TERM
 for variable in "${!HARVEST_@}"; do unset "$variable"; done
 unset GITHUB_TOKEN COMPOSE_FILE COMPOSE_PROFILES COMPOSE_PROJECT_NAME
 find_engine
-export PICHARVEST_VERSION=$project PICHARVEST_REDIS_PORT=0
+export PICHARVEST_VERSION=$project PICHARVEST_REDIS_PORT=0 PICHARVEST_WEB_PORT=0
 image=picharvest/harvest:$project
 go_image
 redis_image
@@ -265,8 +307,10 @@ redis_image
 check_image
 start
 check_redis
+check_ready
 harvest_names
 check_pictures
+check_pages
 check_guard
 check_drain
 check_resume

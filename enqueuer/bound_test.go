@@ -62,3 +62,32 @@ func TestBoundedWaitsNoLongerThanItsContext(t *testing.T) {
 		t.Errorf("got %v, want %v", err, context.Canceled)
 	}
 }
+
+// What was read before the memory ran short gets its tasks; what comes after
+// is for the same command again.
+func TestEnqueueStopsWhileThereIsNoRoom(t *testing.T) {
+	t.Parallel()
+	r := newMiniRig(t)
+	full := errors.New("full")
+	w := &slowWorker{}
+	most := int64(5_000_000)
+	e := enqueuer.New(enqueuer.Config{Shards: 1}, r.db, w, r.namespace).
+		WhileRoom(func(_ context.Context, bytes int64) error {
+			if w.total.Load()*1000+bytes > most {
+				return full
+			}
+			return nil
+		})
+	rep, err := e.Enqueue(t.Context(), r.numbers("names", 20_000, nil))
+	if !errors.Is(err, full) {
+		t.Fatalf("got %v, want %v", err, full)
+	}
+	// 500 names at a time, and 1 kB each.
+	if rep.New != 5000 || w.total.Load() != rep.New {
+		t.Errorf("%d names and %d tasks, want 5000 of each", rep.New, w.total.Load())
+	}
+	most *= 10
+	if rep, err = e.Enqueue(t.Context(), r.numbers("names", 20_000, nil)); err != nil || rep.New != 15_000 {
+		t.Errorf("again: %+v, %v; want the other 15,000 new", rep, err)
+	}
+}

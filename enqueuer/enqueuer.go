@@ -36,6 +36,21 @@ type Config struct {
 // Validate reports every problem by its key.
 func (c Config) Validate() error { return tasks.CheckShards(c.Shards) }
 
+// RefreshConfig is the share of refreshes.
+type RefreshConfig struct {
+	// GoneAfter is how many refreshes in a row must say that a name or its
+	// picture is not there before it is taken away. Default 2.
+	GoneAfter int `mapstructure:"gone_after"`
+}
+
+// Validate reports every problem by its key.
+func (c RefreshConfig) Validate() error {
+	if c.GoneAfter < 1 || c.GoneAfter > 1000 {
+		return fmt.Errorf("refresh.gone_after is %d: give 1 to 1000", c.GoneAfter)
+	}
+	return nil
+}
+
 // Enqueuer adds names to batches. It is safe for concurrent use.
 type Enqueuer struct {
 	cfg       Config
@@ -43,11 +58,13 @@ type Enqueuer struct {
 	client    Client
 	namespace string
 	bound     Bound
+	room      func(ctx context.Context, bytes int64) error
+	reopened  func(names int)
 }
 
 // New returns an Enqueuer that writes to db and client.
 func New(cfg Config, db *results.DB, client Client, namespace string) *Enqueuer {
-	return &Enqueuer{cfg: cfg, db: db, client: client, namespace: namespace}
+	return &Enqueuer{cfg: cfg, db: db, client: client, namespace: namespace, room: func(context.Context, int64) error { return nil }}
 }
 
 // Bound keeps the queues short, for a Redis that gets slow as they grow. The
@@ -68,6 +85,15 @@ func (e *Enqueuer) Bounded(b Bound) *Enqueuer {
 	return e
 }
 
+// WhileRoom makes e add names only while room returns nil, and returns e. room
+// is told how many bytes of Redis are promised to names that are on their way.
+// The names that were read before get their tasks; then the call ends with
+// room's error. It is asked once for 500 names.
+func (e *Enqueuer) WhileRoom(room func(ctx context.Context, bytes int64) error) *Enqueuer {
+	e.room = room
+	return e
+}
+
 // Source is a stream of names: [*names.Reader], or anything like it.
 type Source interface {
 	// Next returns the next name, a [*names.BadLine] for a line that is none,
@@ -79,15 +105,33 @@ type Source interface {
 type Job struct {
 	Batch    string
 	Provider string
+	// Params of the provider that are not its defaults. nil: those that the
+	// batch has.
+	Params results.Params
 	// Label says where the names come from: a path, or "-" for standard
 	// input. The same label again completes what was interrupted.
 	Label string
 	Names Source
+	// MaxPictures bounds the pictures of each name, for the whole life of the
+	// batch. 0: what the batch has, and the provider's bound in a new one.
+	MaxPictures int
+	// RetryFailed opens names that are failed or partial again.
+	RetryFailed bool
+	// Refresh asks settled names again, nil for none. See [results.Refresh].
+	Refresh *Refresh
 	// Bad is called with every line that is no name.
 	Bad func(*names.BadLine)
 	// Progress, if set, is called with the figures so far about five times a
 	// second.
 	Progress func(Report)
+}
+
+// Refresh says which settled names a job asks again.
+type Refresh struct {
+	// MaxAge of a good answer that is left alone. 0: none is.
+	MaxAge time.Duration
+	// GoneAfter is [RefreshConfig]'s.
+	GoneAfter int
 }
 
 // Report says what became of the lines of a job.
@@ -100,10 +144,22 @@ type Report struct {
 	New int64 `json:"new"`
 	// Known names were in the batch before, by their state.
 	Known results.Counts `json:"known"`
+	// Again counts the known names that are asked again.
+	Again int64 `json:"again"`
 	// Restored counts the known names whose task was missing.
 	Restored int64 `json:"restored"`
 	// Duplicates stood in the input more than once.
 	Duplicates int64 `json:"duplicates"`
+	// Other names were there with other columns, which stay: in the batch, or
+	// on an earlier row of the input.
+	Other int64 `json:"other_columns,omitempty"`
+	// OtherNames are the first few of them.
+	OtherNames []string `json:"other_columns_names,omitempty"`
+	// Alike names of the input differ from others by case or Unicode form
+	// alone, and are names of their own.
+	Alike int64 `json:"alike,omitempty"`
+	// AlikeNames are the first few groups of them.
+	AlikeNames [][]string `json:"alike_names,omitempty"`
 	// Bad lines are no names.
 	Bad int64 `json:"bad"`
 }
@@ -121,19 +177,34 @@ const (
 	queued  = 4 * pushers
 	// roomPoll is how often bounded queues are looked at for room.
 	roomPoll = 50 * time.Millisecond
+	// bytesEach is what a name without columns and its task take in Redis, at
+	// most.
+	bytesEach = 1000
 )
 
 // Enqueue adds all names of the job to its batch and enqueues what is to be
 // done for them. It is safe to repeat, and to do twice at once: names that
-// are settled are left alone, open ones get their task back. If it ends with
+// are settled are left alone unless the job asks them again, open ones get
+// their task back. If it ends with
 // an error the batch stays interrupted until the same job reaches its end.
 func (e *Enqueuer) Enqueue(ctx context.Context, job Job) (Report, error) {
-	batch, err := e.db.Open(ctx, job.Batch, job.Provider, job.Label, e.cfg.Shards)
+	if job.MaxPictures > 0 {
+		// Refused before the batch is opened: it would be interrupted else.
+		if err := e.db.CheckMaxPictures(ctx, job.Batch, job.MaxPictures); err != nil {
+			return Report{}, err
+		}
+	}
+	batch, err := e.openBatch(ctx, job)
 	if err != nil {
 		return Report{}, err
 	}
 	t := newTally(batch, job.Progress)
-	err = e.fill(ctx, batch, job, t)
+	if _, known := job.Names.(*Known); !known {
+		t.alike = newAlike()
+	}
+	if err = batch.BindMaxPictures(ctx, job.MaxPictures, job.MaxPictures == 0); err == nil {
+		err = e.fill(ctx, batch, job, t)
+	}
 	// The lease is given back, or marked as broken, even when ctx is over.
 	end, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()
@@ -143,7 +214,21 @@ func (e *Enqueuer) Enqueue(ctx context.Context, job Job) (Report, error) {
 	if errors.Is(err, results.ErrNoBatch) || errors.Is(err, results.ErrCancelled) {
 		err = ErrStopped
 	}
-	return t.report(), err
+	if seen, ok := job.Names.(*Seen); ok && err == nil {
+		seen.ended, seen.opens = true, batch.Opens
+	}
+	r := t.report()
+	if t.alike != nil && err == nil {
+		err = t.alike.tell(ctx, e.db, job.Batch, &r)
+	}
+	return r, err
+}
+
+func (e *Enqueuer) openBatch(ctx context.Context, job Job) (*results.Enqueuing, error) {
+	if job.Params == nil {
+		return e.db.Open(ctx, job.Batch, job.Provider, job.Label, e.cfg.Shards)
+	}
+	return e.db.OpenWith(ctx, job.Batch, job.Provider, job.Label, e.cfg.Shards, job.Params)
 }
 
 // fill runs the pipeline: one reader cuts the input into chunks by shard, a
@@ -156,6 +241,14 @@ func (e *Enqueuer) fill(ctx context.Context, batch *results.Enqueuing, job Job, 
 	go hold(held, batch, release, done)
 	defer func() { release(nil); <-done }()
 
+	again := results.Again{Failed: job.RetryFailed}
+	if job.Refresh != nil {
+		r, err := e.db.NewRefresh(ctx, job.Refresh.MaxAge, job.Refresh.GoneAfter)
+		if err != nil {
+			return err
+		}
+		again.Refresh = &r
+	}
 	chunks := make(chan chunk, adders)
 	refs := make(chan pushed, queued)
 	// A read of a terminal or a pipe cannot be interrupted, so the end of ctx
@@ -165,9 +258,14 @@ func (e *Enqueuer) fill(ctx context.Context, batch *results.Enqueuing, job Job, 
 		defer close(chunks)
 		ended <- e.read(ctx, job, batch.Shards(), chunks, t)
 	}()
+	var full *noRoom
 	g.Go(func() error {
 		select {
 		case err := <-ended:
+			// What was read before goes its way.
+			if errors.As(err, &full) {
+				return nil
+			}
 			return err
 		case <-ctx.Done():
 			return ctx.Err()
@@ -175,7 +273,7 @@ func (e *Enqueuer) fill(ctx context.Context, batch *results.Enqueuing, job Job, 
 	})
 	g.Go(func() error {
 		defer close(refs)
-		return add(ctx, batch, chunks, refs, t)
+		return add(ctx, batch, again, chunks, refs, t)
 	})
 	for range pushers {
 		g.Go(func() error { return e.push(ctx, job.Provider, refs, t) })
@@ -184,8 +282,18 @@ func (e *Enqueuer) fill(ctx context.Context, batch *results.Enqueuing, job Job, 
 	if cause := context.Cause(held); cause != nil && errors.Is(err, context.Canceled) {
 		return cause
 	}
+	if err == nil && full != nil {
+		return full.err
+	}
 	return err
 }
+
+// noRoom ends the reading of names, and not the way of those that were read.
+type noRoom struct{ err error }
+
+func (n *noRoom) Error() string { return n.err.Error() }
+
+func (n *noRoom) Unwrap() error { return n.err }
 
 // hold renews the lease until ctx is over.
 func hold(ctx context.Context, batch *results.Enqueuing, release context.CancelCauseFunc, done chan<- struct{}) {
@@ -221,6 +329,9 @@ type pushed struct {
 
 func (e *Enqueuer) read(ctx context.Context, job Job, shards int, out chan<- chunk, t *tally) error {
 	send := func(c chunk) error {
+		if err := e.room(ctx, bytesEach*(t.onWay.Load()+int64(len(c.lines)))); err != nil {
+			return &noRoom{err}
+		}
 		if err := e.bound.wait(ctx, e.queues(job.Provider, c.shard), &t.onWay); err != nil {
 			return err
 		}
@@ -255,11 +366,14 @@ func (e *Enqueuer) read(ctx context.Context, job Job, shards int, out chan<- chu
 		if err != nil {
 			return err
 		}
+		if t.alike != nil {
+			t.alike.add(line.Name)
+		}
 		s := tasks.Shard(line.Name, shards)
 		if open[s] == nil {
 			open[s] = make([]results.Line, 0, chunkSize)
 		}
-		if open[s] = append(open[s], results.Line{Number: line.Number, Name: line.Name}); len(open[s]) == chunkSize {
+		if open[s] = append(open[s], lineOf(line)); len(open[s]) == chunkSize {
 			if err := send(chunk{s, open[s]}); err != nil {
 				return err
 			}
@@ -274,6 +388,17 @@ func (e *Enqueuer) read(ctx context.Context, job Job, shards int, out chan<- chu
 		}
 	}
 	return nil
+}
+
+func lineOf(l names.Line) results.Line {
+	r := results.Line{Number: l.Number, Name: l.Name, ColumnsTruncated: l.Truncated}
+	if len(l.Columns) > 0 {
+		r.Columns = make([]results.Attribute, len(l.Columns))
+	}
+	for i, c := range l.Columns {
+		r.Columns[i] = results.Attribute(c)
+	}
+	return r
 }
 
 // queues names those that the names of a shard pass through.
@@ -313,7 +438,7 @@ func (b Bound) wait(ctx context.Context, queues []string, onWay *atomic.Int64) e
 	}
 }
 
-func add(ctx context.Context, batch *results.Enqueuing, in <-chan chunk, out chan<- pushed, t *tally) error {
+func add(ctx context.Context, batch *results.Enqueuing, again results.Again, in <-chan chunk, out chan<- pushed, t *tally) error {
 	g, ctx := errgroup.WithContext(ctx)
 	for range adders {
 		g.Go(func() error {
@@ -323,7 +448,7 @@ func add(ctx context.Context, batch *results.Enqueuing, in <-chan chunk, out cha
 					if !ok {
 						return nil
 					}
-					if err := addChunk(ctx, batch, c, out, t); err != nil {
+					if err := addChunk(ctx, batch, again, c, out, t); err != nil {
 						return err
 					}
 				case <-ctx.Done():
@@ -335,19 +460,22 @@ func add(ctx context.Context, batch *results.Enqueuing, in <-chan chunk, out cha
 	return g.Wait()
 }
 
-func addChunk(ctx context.Context, batch *results.Enqueuing, c chunk, out chan<- pushed, t *tally) error {
-	added, err := batch.Add(ctx, c.shard, c.lines)
+func addChunk(ctx context.Context, batch *results.Enqueuing, again results.Again, c chunk, out chan<- pushed, t *tally) error {
+	added, err := batch.AddAgain(ctx, c.shard, c.lines, again)
 	if err != nil {
 		return err
 	}
+	// Counted whether or not their tasks follow: they are in the batch.
 	for _, a := range added {
 		t.added(a)
-		if !a.State.Open() || a.Duplicate {
+	}
+	for _, a := range added {
+		if !a.State.Open() || a.Duplicate && a.Was == "" {
 			t.onWay.Add(-1)
 			continue
 		}
 		select {
-		case out <- pushed{a.Ref, !a.New}:
+		case out <- pushed{a.Ref, !a.New && a.Was == ""}:
 		case <-ctx.Done():
 			return ctx.Err()
 		}

@@ -287,6 +287,117 @@ func TestEnqueueingAgain(t *testing.T) {
 	})
 }
 
+// The same names again: failed ones are opened, or all of them; how many is
+// told, and what is left alone has no task.
+func TestTheSameNamesAgain(t *testing.T) {
+	t.Parallel()
+	onAll(t, func(t *testing.T, r *rig) {
+		ctx := t.Context()
+		k := r.size(3000)
+		text, _ := lines("n", k)
+		r.enqueue("names", text)
+		b, _ := r.batch("names")
+		queue := func() (n int) {
+			for q, names := range r.tasks() {
+				n += len(names)
+				if _, err := r.inspector.DeleteAllPendingTasks(q); err != nil {
+					t.Fatal(err)
+				}
+			}
+			return n
+		}
+		if n := queue(); n != k {
+			t.Fatalf("%d tasks, want %d", n, k)
+		}
+		final := failure.Newf(failure.ReasonRefused, failure.Final, "400")
+		failed := 0
+		err := r.db.OpenNames(ctx, b, func(ctx context.Context, open []results.OpenName) error {
+			for _, n := range open {
+				var err error
+				if strings.HasSuffix(n.Ref.Name, "7") {
+					failed++
+					_, err = r.db.FailLookup(ctx, n.Ref, final, "", false)
+				} else {
+					_, err = r.db.CommitLookup(ctx, n.Ref, results.NoPicture, results.Lookup{})
+				}
+				if err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		known := results.Counts{results.Failed: int64(failed), results.NoPicture: int64(k - failed)}
+		open := int64(0)
+		for _, step := range []struct {
+			what  string
+			job   func(*enqueuer.Job)
+			again int
+			known results.Counts
+		}{
+			{"nothing new", func(*enqueuer.Job) {}, 0, known},
+			{"young ones are left alone", func(j *enqueuer.Job) { j.Refresh = &enqueuer.Refresh{MaxAge: time.Hour, GoneAfter: 2} }, failed, known},
+			{"once more", func(j *enqueuer.Job) { j.RetryFailed = true }, 0, results.Counts{results.Queued: int64(failed), results.NoPicture: int64(k - failed)}},
+			{"all of the batch", func(j *enqueuer.Job) {
+				names := r.enqueuer().Known(ctx, b)
+				t.Cleanup(func() { names.Close() })
+				j.Refresh, j.Names, j.Label = &enqueuer.Refresh{GoneAfter: 2}, names, "known"
+			}, k - failed, results.Counts{results.Queued: int64(failed), results.NoPicture: int64(k - failed)}},
+		} {
+			job := r.job("names", text)
+			step.job(&job)
+			got, err := r.enqueuer().Enqueue(ctx, job)
+			if err != nil {
+				t.Fatal(err)
+			}
+			open += int64(step.again)
+			want := enqueuer.Report{Status: results.Running, Known: step.known, Again: int64(step.again)}
+			if diff := cmp.Diff(want, got, ignoreZeros, cmpopts.IgnoreFields(enqueuer.Report{}, "Restored")); diff != "" {
+				t.Errorf("%s: the report differs (-want +got):\n%s", step.what, diff)
+			}
+			if _, c := r.batch("names"); c.Open() != open || c.Total() != int64(k) {
+				t.Errorf("%s: counts are %v, want %d open", step.what, c, open)
+			}
+			if n := queue(); n != int(open) && n != step.again {
+				t.Errorf("%s: %d tasks, want %d", step.what, n, step.again)
+			}
+		}
+	})
+}
+
+// --retry-failed opens what failed, in whole or in part, and nothing else.
+func TestRetryFailedInOneGo(t *testing.T) {
+	t.Parallel()
+	onAll(t, func(t *testing.T, r *rig) {
+		ctx := t.Context()
+		r.enqueue("names", "Ada\nBob\n")
+		b, _ := r.batch("names")
+		err := r.db.OpenNames(ctx, b, func(ctx context.Context, open []results.OpenName) error {
+			for _, n := range open {
+				if _, err := r.db.FailLookup(ctx, n.Ref, failure.Newf(failure.ReasonRefused, failure.Final, "400"), "", false); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		job := r.job("names", "Ada\nBob\nBob\nCyd\n")
+		job.RetryFailed = true
+		got, err := r.enqueuer().Enqueue(ctx, job)
+		want := enqueuer.Report{Status: results.Running, New: 1, Duplicates: 1, Again: 2, Known: results.Counts{results.Failed: 2}}
+		if diff := cmp.Diff(want, got, ignoreZeros); diff != "" || err != nil {
+			t.Errorf("%v, the report differs (-want +got):\n%s", err, diff)
+		}
+		if _, c := r.batch("names"); c[results.Queued] != 3 {
+			t.Errorf("counts are %v, want 3 queued", c)
+		}
+	})
+}
+
 // numbers is a source of names that are made as they are asked for.
 type numbers struct {
 	next, n int64

@@ -2,6 +2,7 @@ package enqueuer
 
 import (
 	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -13,6 +14,8 @@ import (
 type tally struct {
 	// onWay counts the lines that were read and are not yet dealt with.
 	onWay atomic.Int64
+	// alike is the reader's until it has ended, nil where nobody asks.
+	alike *alike
 
 	mu       sync.Mutex
 	r        Report
@@ -30,10 +33,19 @@ func (t *tally) added(a results.Added) {
 	switch {
 	case a.New:
 		t.r.New++
+	case a.Was != "":
+		t.r.Again++
+		t.r.Known[a.Was]++
 	case a.Duplicate:
 		t.r.Duplicates++
 	default:
 		t.r.Known[a.State]++
+	}
+	if a.Other {
+		t.r.Other++
+		if len(t.r.OtherNames) < maxExamples {
+			t.r.OtherNames = append(t.r.OtherNames, a.Ref.Name)
+		}
 	}
 	if t.progress != nil && time.Since(t.shown) >= 200*time.Millisecond {
 		t.shown = time.Now()
@@ -61,6 +73,6 @@ func (t *tally) report() Report {
 
 func (t *tally) copy() Report {
 	r := t.r
-	r.Known = maps.Clone(r.Known)
+	r.Known, r.OtherNames = maps.Clone(r.Known), slices.Clone(r.OtherNames)
 	return r
 }

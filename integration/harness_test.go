@@ -32,9 +32,9 @@ import (
 const (
 	// commandWithin bounds every command that is waited for: far above what
 	// it takes, so that only a hang meets it.
-	commandWithin = 150 * time.Second
+	commandWithin = 4 * time.Minute
 	// soon is for what takes moments on a machine that is not busy.
-	soon = 30 * time.Second
+	soon = 60 * time.Second
 )
 
 // bin is the folder with the programs under test.
@@ -102,6 +102,7 @@ func newMachine(t *testing.T) *machine {
 	}
 	return &machine{t: t, dir: dir, env: []string{
 		"HOME=" + home, "XDG_CONFIG_HOME=" + home, "PATH=" + os.Getenv("PATH"), "TMPDIR=" + os.TempDir(), "TZ=UTC",
+		"HARVEST_WORKER_LISTEN=127.0.0.1:0",
 	}}
 }
 
@@ -430,17 +431,20 @@ func (m *machine) untilStatus(within time.Duration, batch, what string, ok func(
 
 // record is what `results --json` says of a name.
 type record struct {
-	Batch    string
-	Name     string
-	Line     int
-	State    string
-	Tries    int
-	Reason   string
-	Kind     string
-	Host     string
-	Message  string
-	Error    string
-	Pictures []struct {
+	Batch       string
+	Name        string
+	Line        int
+	State       string
+	Tries       int
+	Reason      string
+	Kind        string
+	Host        string
+	Message     string
+	Error       string
+	Attributes  map[string]string
+	Licence     string
+	Attribution string
+	Pictures    []struct {
 		Rank   int
 		URL    string
 		File   string

@@ -30,7 +30,7 @@ func TestEveryNameOnce(t *testing.T) {
 		return []ended{a.wait(commandWithin), b.wait(commandWithin)}
 	}
 	for _, e := range twice() {
-		if e.code != 0 {
+		if e.code != 0 || !strings.Contains(e.stderr, "\nnames: 2,000 done\n") {
 			t.Fatal(e)
 		}
 	}

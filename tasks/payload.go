@@ -52,6 +52,9 @@ type PicturePayload struct {
 	Ref
 	// Rank of the picture among the name's, from 1.
 	Rank int `json:"r"`
+	// Tries at it that failed before it got a task of its own, in the run of
+	// its lookup. asynq knows nothing of them.
+	Tries int `json:"t,omitempty"`
 }
 
 // DecodeLookup reads the payload of a lookup task. Errors are [ErrPayload]
@@ -71,8 +74,8 @@ func DecodePicture(b []byte) (PicturePayload, error) {
 	if err := decode(b, &p, &p.Version); err != nil {
 		return PicturePayload{}, err
 	}
-	if p.Rank < 1 {
-		return PicturePayload{}, fmt.Errorf("%w: rank %d", ErrPayload, p.Rank)
+	if p.Rank < 1 || p.Tries < 0 {
+		return PicturePayload{}, fmt.Errorf("%w: rank %d after %d tries", ErrPayload, p.Rank, p.Tries)
 	}
 	return p, p.check()
 }

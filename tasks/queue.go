@@ -107,7 +107,7 @@ func Shard(name string, n int) int {
 // CheckShards refuses a number of shards that makes no sense.
 func CheckShards(n int) error {
 	if n < 1 || n > MaxShards {
-		return fmt.Errorf("queue.shards is %d: give 1 to %d", n, MaxShards)
+		return fmt.Errorf("queue.shards is %d: give 1 to %d; each shard is two queues that every worker looks at", n, MaxShards)
 	}
 	return nil
 }

@@ -32,7 +32,13 @@ func NewLookupTask(namespace, provider string, r Ref) (*asynq.Task, error) {
 
 // NewPictureTask returns the task that fetches picture rank of the name of r.
 func NewPictureTask(namespace string, r Ref, rank int) (*asynq.Task, error) {
-	payload, err := json.Marshal(PicturePayload{Version: PayloadVersion, Ref: r, Rank: rank})
+	return NewTriedPictureTask(namespace, r, rank, 0)
+}
+
+// NewTriedPictureTask returns the same task for a picture at which some tries
+// have failed already.
+func NewTriedPictureTask(namespace string, r Ref, rank, tries int) (*asynq.Task, error) {
+	payload, err := json.Marshal(PicturePayload{Version: PayloadVersion, Ref: r, Rank: rank, Tries: tries})
 	if err != nil {
 		return nil, err
 	}

@@ -160,6 +160,16 @@ func TestShardIsStable(t *testing.T) {
 	}
 }
 
+func TestCheckShards(t *testing.T) {
+	t.Parallel()
+	for n, ok := range map[int]bool{-1: false, 0: false, 1: true, tasks.MaxShards: true, tasks.MaxShards + 1: false, 1 << 40: false} {
+		err := tasks.CheckShards(n)
+		if (err == nil) != ok || !ok && !strings.Contains(err.Error(), "1 to 256") {
+			t.Errorf("%d shards: got %v, want them accepted: %v", n, err, ok)
+		}
+	}
+}
+
 func FuzzDecode(f *testing.F) {
 	f.Add([]byte(`{"v":1,"b":"names","s":0,"e":1,"n":"Brus Lee","g":1,"l":"bulk","r":1}`))
 	f.Add([]byte(`{"v":99}`))

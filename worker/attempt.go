@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"runtime/debug"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/hibiken/asynq"
@@ -37,9 +38,10 @@ type step interface {
 	due(ctx context.Context, b results.Begun) (bool, error)
 	// wait waits for the host's turn. The returned function ends the turn.
 	wait(ctx, leaving context.Context, b results.Begun) (func(), error)
-	// work does it and records the outcome. It returns the host that it
-	// spoke with last.
-	work(ctx context.Context, b results.Begun) (host string, err error)
+	// work does it, records the outcome and tells of it. It returns the host
+	// that it spoke with last. leave ends the turn before work does: at the
+	// host, and among those who run side by side or alone.
+	work(ctx context.Context, b results.Begun, leave func()) (host string, err error)
 	// fail records that it was given up.
 	fail(ctx context.Context, e *failure.Error, host string, exhausted bool) (bool, error)
 }
@@ -55,38 +57,56 @@ type attempts struct {
 	maxAttempts int
 	delay       time.Duration
 	maxDelay    time.Duration
+	sweeper     sweeper
 	// says bounds the log lines about what waits.
-	says rate.Sometimes
+	says     rate.Sometimes
+	observer Observer
 }
 
 // run does one run of a task. nil means that asynq may forget the task.
-func (a *attempts) run(ctx context.Context, r tasks.Ref, rank int, s step) error {
+// before is how many tries failed before there was a task.
+func (a *attempts) run(ctx context.Context, r tasks.Ref, rank, before int, s step) error {
 	b, err := a.db.Begin(ctx, r, rank)
+	if results.IsRecordError(err) {
+		return a.setAside(ctx, r, b.Birth, err)
+	}
 	if err != nil {
-		return a.putOff(r, fmt.Errorf("read the record: %w", err))
+		return a.putOff(ctx, r, fmt.Errorf("read the record: %w", err))
 	}
 	if b.Void {
 		return nil
 	}
+	if b.Good != nil {
+		defer func() {
+			late, cancel := detached(ctx)
+			defer cancel()
+			a.sweeper.shard(late, r.Batch, b.Birth, r.Shard)
+		}()
+	}
+	// A run that asynq counted and we did not never came back.
+	retried, _ := asynq.GetRetryCount(ctx)
+	b.Suspect = b.Suspect || retried+before > b.Counted
 	due, err := s.due(ctx, b)
+	if turn, ok := errors.AsType[*again](err); ok {
+		return turn
+	}
+	if errors.Is(err, errLeaving) {
+		return a.later(err, 0)
+	}
 	if err != nil {
-		return a.putOff(r, err)
+		return a.putOff(ctx, r, err)
 	}
 	if !due {
 		return nil
 	}
 	if b.Crashes+1 >= maxCrashes {
+		a.observer.Crashed(kindOf(rank), true)
 		e := failure.Newf(failure.ReasonCrashed, failure.Final, "the worker died on this name %d times", maxCrashes)
 		return a.giveUp(ctx, r, rank, s, e, "", true)
 	}
-	// A run that asynq counted and we did not never came back.
-	retried, _ := asynq.GetRetryCount(ctx)
-	suspect := retried > b.Tries || b.Suspect
 	token := strconv.FormatUint(rand.Uint64(), 36)
-
-	host, err := a.turn(ctx, r, rank, b, s, suspect, token)
+	host, err := a.turn(ctx, r, rank, b, s, token)
 	if err == nil {
-		a.tell(ctx, r, rank)
 		return nil
 	}
 	return a.verdict(ctx, r, rank, s, host, token, err)
@@ -94,21 +114,23 @@ func (a *attempts) run(ctx context.Context, r tasks.Ref, rank int, s step) error
 
 // turn waits for the host, then works among others, or alone if the name is
 // suspected of killing workers.
-func (a *attempts) turn(ctx context.Context, r tasks.Ref, rank int, b results.Begun, s step, suspect bool, token string) (host string, err error) {
+func (a *attempts) turn(ctx context.Context, r tasks.Ref, rank int, b results.Begun, s step, token string) (host string, err error) {
 	done, err := s.wait(ctx, a.leaving, b)
 	if err != nil {
 		return "", err
 	}
 	defer done()
-	leave, err := a.crowd.enter(ctx, suspect)
+	out, err := a.crowd.enter(ctx, b.Suspect)
 	if err != nil {
 		return "", err
 	}
+	leave := sync.OnceFunc(func() { out(); done() })
 	defer leave()
 	if a.leaving.Err() != nil {
 		return "", errLeaving
 	}
-	if suspect {
+	if b.Suspect {
+		a.observer.Crashed(kindOf(rank), false)
 		if err := a.db.Mark(ctx, r, rank, token, true); err != nil {
 			return "", failure.New(failure.ReasonInternal, failure.Hold, err)
 		}
@@ -116,21 +138,32 @@ func (a *attempts) turn(ctx context.Context, r tasks.Ref, rank int, b results.Be
 			late, cancel := detached(ctx)
 			defer cancel()
 			if merr := a.db.Mark(late, r, rank, token, false); merr != nil && !errors.Is(merr, results.ErrNoBatch) {
-				a.log.Warn("a name that ran alone keeps the mark of a crash", "batch", r.Batch, "error", merr)
+				a.about(ctx, r).Warn("a name that ran alone keeps the mark of a crash", "error", merr)
 			}
 		}()
 	}
-	defer func() {
-		if p := recover(); p != nil {
-			a.log.Error("a handler panicked", "batch", r.Batch, "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
-			err = failure.Newf(failure.ReasonInternal, failure.Temporary, "internal error: %v", p)
-		}
-	}()
-	return s.work(ctx, b)
+	defer a.survive(ctx, r, &err)
+	if b.Suspect {
+		// It stays alone until its mark is gone: the crash of the next one
+		// would count as its own.
+		return s.work(ctx, b, done)
+	}
+	return s.work(ctx, b, leave)
+}
+
+// survive, deferred, turns a panic into an error.
+func (a *attempts) survive(ctx context.Context, r tasks.Ref, err *error) {
+	if p := recover(); p != nil {
+		a.about(ctx, r).Error("a handler panicked", "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+		*err = failure.Newf(failure.ReasonInternal, failure.Temporary, "internal error: %v", p)
+	}
 }
 
 // verdict turns an error into what asynq is to do with the task.
 func (a *attempts) verdict(ctx context.Context, r tasks.Ref, rank int, s step, host, token string, err error) error {
+	if errors.Is(err, asynq.SkipRetry) {
+		return err // given up already: it only has to be shown
+	}
 	if errors.Is(err, context.Canceled) || errors.Is(err, errLeaving) || ctx.Err() != nil {
 		return a.later(err, 0)
 	}
@@ -142,7 +175,7 @@ func (a *attempts) verdict(ctx context.Context, r tasks.Ref, rank int, s step, h
 	case e.Kind == failure.Final:
 		return a.giveUp(ctx, r, rank, s, e, host, false)
 	case e.Kind == failure.Hold && !asked(e):
-		return a.putOff(r, e)
+		return a.putOff(ctx, r, e)
 	}
 	late, cancel := detached(ctx)
 	defer cancel()
@@ -150,7 +183,7 @@ func (a *attempts) verdict(ctx context.Context, r tasks.Ref, rank int, s step, h
 	tries, waits, open, cerr := a.db.CountTry(late, r, rank, token, wait)
 	switch {
 	case cerr != nil:
-		return a.putOff(r, cerr)
+		return a.putOff(ctx, r, cerr)
 	case !open:
 		return nil
 	case tries >= a.maxAttempts || waits >= waitsPerAttempt*a.maxAttempts:
@@ -159,6 +192,12 @@ func (a *attempts) verdict(ctx context.Context, r tasks.Ref, rank int, s step, h
 		return a.later(e, pause(e))
 	}
 	return &again{err: e, delay: a.backoff(tries), counts: true}
+}
+
+// about returns the log for lines about one task.
+func (a *attempts) about(ctx context.Context, r tasks.Ref) *slog.Logger {
+	id, _ := asynq.GetTaskID(ctx)
+	return a.log.With("batch", r.Batch, "task_id", id)
 }
 
 // asked reports whether the wait was asked for by the other side.
@@ -172,11 +211,34 @@ func pause(e *failure.Error) time.Duration { return max(e.RetryAfter, time.Secon
 
 // putOff gives the task back for a cause that is not the name's, and says so
 // now and then: nobody else would.
-func (a *attempts) putOff(r tasks.Ref, err error) error {
+func (a *attempts) putOff(ctx context.Context, r tasks.Ref, err error) error {
 	a.says.Do(func() {
-		a.log.Warn("tasks wait and try again by themselves; no name is lost", "batch", r.Batch, "cause", err)
+		a.about(ctx, r).Warn("tasks wait and try again by themselves; no name is lost", "cause", err)
 	})
 	return a.later(err, pause(failure.From(err)))
+}
+
+// newerWait is how long a task waits for a worker that knows its record's
+// version.
+const newerWait = time.Minute
+
+// setAside takes a name out of the way whose record cannot be read: no run of
+// its task could, and its batch would never end.
+func (a *attempts) setAside(ctx context.Context, r tasks.Ref, birth int64, err error) error {
+	if errors.Is(err, results.ErrNewer) {
+		a.says.Do(func() { a.about(ctx, r).Warn("tasks wait for a newer worker", "cause", err) })
+		return a.later(err, newerWait)
+	}
+	moved, aerr := a.db.SetAside(ctx, r.Batch, r.Shard, birth, err)
+	if aerr != nil {
+		return a.putOff(ctx, r, aerr)
+	}
+	if moved {
+		a.says.Do(func() {
+			a.about(ctx, r).Warn("a name is set aside: something else than a record stands for it", "cause", err)
+		})
+	}
+	return nil
 }
 
 // later gives the task back without counting anything.
@@ -202,7 +264,7 @@ func (a *attempts) giveUp(ctx context.Context, r tasks.Ref, rank int, s step, e 
 	defer cancel()
 	recorded, err := s.fail(late, e, host, exhausted)
 	if err != nil {
-		return a.putOff(r, fmt.Errorf("record the failure: %w", err))
+		return a.putOff(ctx, r, fmt.Errorf("record the failure: %w", err))
 	}
 	if !recorded {
 		return nil

@@ -78,17 +78,25 @@ func TestWhoAsksForAWait(t *testing.T) {
 
 func TestFetchersShareTheConcurrency(t *testing.T) {
 	t.Parallel()
-	for _, concurrency := range []int{1, 2, 24, 25, 26, 50, 51, 99, 100, 101, 1000, maxConcurrency} {
-		shares := fetchers(concurrency)
-		sum, least := 0, concurrency
-		for _, n := range shares {
-			sum += n
-			least = min(least, n)
+	for _, rtt := range []time.Duration{0, 100 * time.Microsecond, 2 * time.Millisecond, time.Second} {
+		for _, concurrency := range []int{1, 2, 24, 25, 26, 50, 51, 99, 100, 101, 1000, 2 * maxConcurrency} {
+			shares := fetchers(concurrency, rtt, maxFetchers)
+			sum, least := 0, concurrency
+			for _, n := range shares {
+				sum += n
+				least = min(least, n)
+			}
+			// A share of 0 would mean one per CPU to asynq.
+			if sum != concurrency || least < 1 || len(shares) > maxFetchers {
+				t.Errorf("%d is shared as %v, %s away", concurrency, shares, rtt)
+			}
 		}
-		// A share of 0 would mean one per CPU to asynq.
-		if sum != concurrency || least < 1 || len(shares) > maxFetchers {
-			t.Errorf("%d is shared as %v", concurrency, shares)
-		}
+	}
+	const rtt = 2 * time.Millisecond
+	near, far := len(fetchers(500, 100*time.Microsecond, maxFetchers)), len(fetchers(500, rtt, maxFetchers))
+	express := len(fetchers(500, rtt, maxExpressFetchers))
+	if near != 4 || far != 12 || express != 4 {
+		t.Errorf("500 tasks have %d fetchers near Redis, %d at 2 ms and %d in the express lane, want 4, 12 and 4", near, far, express)
 	}
 }
 
@@ -99,11 +107,12 @@ func TestConfigReportsEveryProblem(t *testing.T) {
 	}
 	c := Config{
 		Concurrency: 0, Lookups: -1, Pictures: maxConcurrency + 1, Only: "lookups", MaxAttempts: 0,
-		RetryDelay: 2, MaxRetryDelay: 1, ShutdownTimeout: -1, PollInterval: 0,
+		RetryDelay: 2, MaxRetryDelay: 1, ShutdownTimeout: -1, PollInterval: 0, Listen: "9464",
 	}
 	want := []string{
 		"worker.concurrency is 0", "worker.lookups is -1", "worker.pictures is 10001", `worker.only is "lookups"`,
 		"worker.max_attempts is 0", "worker.retry_delay is 2ns", "worker.shutdown_timeout is -1ns", "worker.poll_interval is 0s",
+		`worker.listen is "9464"`,
 	}
 	for range 20 {
 		lines := strings.Split(c.Validate().Error(), "\n")

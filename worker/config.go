@@ -3,13 +3,16 @@ package worker
 import (
 	"errors"
 	"fmt"
+	"net"
+	"strconv"
 	"time"
 )
 
 // Config is the worker's share of the settings, worker.*.
 type Config struct {
 	// Concurrency is how many lookups of each provider, and how many
-	// pictures, are under way at once in this process. Default 20.
+	// pictures, are under way at once in this process. Names that share a
+	// request count as one. Default 20.
 	Concurrency int `mapstructure:"concurrency"`
 	// Lookups and Pictures set the two apart. Default 0: Concurrency.
 	Lookups  int `mapstructure:"lookups"`
@@ -28,7 +31,15 @@ type Config struct {
 	ShutdownTimeout time.Duration `mapstructure:"shutdown_timeout"`
 	// PollInterval is how often an empty queue is looked at. Default 200ms.
 	PollInterval time.Duration `mapstructure:"poll_interval"`
+	// Listen is the host:port for /healthz, /readyz and /metrics; an empty
+	// host is every address of the machine. Empty, or the word none: no
+	// such port. Default 127.0.0.1:9464.
+	Listen string `mapstructure:"listen"`
 }
+
+// DefaultListen is the default of Config.Listen: that of OpenTelemetry's
+// exporters for Prometheus.
+const DefaultListen = "127.0.0.1:9464"
 
 // DefaultConfig returns the defaults.
 func DefaultConfig() Config {
@@ -36,6 +47,7 @@ func DefaultConfig() Config {
 		Concurrency: 20, MaxAttempts: 5,
 		RetryDelay: time.Second, MaxRetryDelay: time.Minute,
 		ShutdownTimeout: 30 * time.Second, PollInterval: 200 * time.Millisecond,
+		Listen: DefaultListen,
 	}
 }
 
@@ -47,7 +59,7 @@ func (c Config) Validate() error {
 	var errs []error
 	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
 	if c.Concurrency < 1 || c.Concurrency > maxConcurrency {
-		bad("worker.concurrency is %d: give 1 to %d", c.Concurrency, maxConcurrency)
+		bad("worker.concurrency is %d: give 1 to %d; without any nothing is done, and each takes a connection", c.Concurrency, maxConcurrency)
 	}
 	own := func(key string, n int) {
 		if n < 0 || n > maxConcurrency {
@@ -74,10 +86,21 @@ func (c Config) Validate() error {
 	if c.PollInterval < time.Millisecond || c.PollInterval > time.Minute {
 		bad("worker.poll_interval is %s: give 1ms to 1m", c.PollInterval)
 	}
+	if c.Listens() {
+		if _, port, err := net.SplitHostPort(c.Listen); err != nil {
+			bad("worker.listen is %.60q: give host:port, such as %s, or none", c.Listen, DefaultListen)
+		} else if n, err := strconv.Atoi(port); err != nil || n < 0 || n > 65535 {
+			bad("worker.listen is %.60q: its port is a number from 0 to 65535", c.Listen)
+		}
+	}
 	return errors.Join(errs...)
 }
 
-// LookupSlots is how many lookups of one provider run at once.
+// Listens reports whether Listen names an address.
+func (c Config) Listens() bool { return c.Listen != "" && c.Listen != "none" }
+
+// LookupSlots is how many lookups of one provider run at once; where names
+// share requests, how many of these.
 func (c Config) LookupSlots() int {
 	if c.Lookups > 0 {
 		return c.Lookups

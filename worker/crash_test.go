@@ -18,6 +18,7 @@ import (
 
 	"github.com/picharvest/picharvest/internal/embedded"
 	"github.com/picharvest/picharvest/internal/failure"
+	"github.com/picharvest/picharvest/internal/fetch"
 	"github.com/picharvest/picharvest/internal/gate"
 	"github.com/picharvest/picharvest/internal/lookup"
 	"github.com/picharvest/picharvest/internal/picture"
@@ -28,13 +29,24 @@ import (
 	"github.com/picharvest/picharvest/worker"
 )
 
-// crashEnv makes the test binary a worker process: "exit" or "kill", the
-// Redis socket, the store and the site, on a line each.
+// crashEnv makes the test binary a worker process: "exit", "kill" or
+// "picture", the Redis socket, the store and the site, on a line each.
 const crashEnv = "HARVEST_TEST_CRASH_WORKER"
 
 const killer = "Killer"
 
-// crashWorker is a worker process that dies on one name.
+// deadlyPictures end the process at one URL.
+type deadlyPictures struct{ *fetch.Client }
+
+func (d deadlyPictures) Do(ctx context.Context, r fetch.Request) (*fetch.Response, error) {
+	if strings.HasSuffix(r.URL, killer+"-deadly") {
+		os.Exit(3)
+	}
+	return d.Client.Do(ctx, r)
+}
+
+// crashWorker is a worker process that dies on one name, or on one picture of
+// it.
 func crashWorker() int {
 	arg := strings.Split(os.Getenv(crashEnv), "\n")
 	how, socket, dir, site := arg[0], arg[1], arg[2], arg[3]
@@ -49,12 +61,15 @@ func crashWorker() int {
 	}
 	log := slog.New(slog.DiscardHandler)
 	service := lookupFunc(func(_ context.Context, name string) (lookup.Answer, error) {
-		if name == killer {
-			if how == "kill" {
-				self, _ := os.FindProcess(os.Getpid()) // there is one
-				_ = self.Kill()
-				select {}
-			}
+		switch {
+		case name != killer:
+		case how == "picture":
+			return found([]string{site + "/" + name}, []string{site + "/" + name + "-deadly"}), nil
+		case how == "kill":
+			self, _ := os.FindProcess(os.Getpid()) // there is one
+			_ = self.Kill()
+			select {}
+		default:
 			os.Exit(3)
 		}
 		return found([]string{site + "/" + name}), nil
@@ -65,6 +80,7 @@ func crashWorker() int {
 	if err != nil {
 		return 4
 	}
+	people.Pictures = deadlyPictures{people.Pictures.(*fetch.Client)}
 	g := gate.New(rdb, "", gate.Options{})
 	defer g.Close()
 	w := worker.New(cfg, worker.Deps{
@@ -87,9 +103,15 @@ func TestANameThatKillsItsWorker(t *testing.T) {
 		how string
 		// recover makes what the dead worker had in hand run again.
 		recover func(t *testing.T, r *rig)
+		ends    results.State
+		// resumed: the killer had failed tries when its batch was resumed.
+		resumed bool
 	}{
-		"exits, its process starts again": {"exit", reclaim},
-		"is killed, its lease runs out":   {"kill", expireLeases},
+		"exits, its process starts again":                    {"exit", reclaim, results.Failed, false},
+		"is killed, its lease runs out":                      {"kill", expireLeases, results.Failed, false},
+		"is killed in a batch that was resumed":              {"kill", expireLeases, results.Failed, true},
+		"one picture of two exits, its process starts again": {"picture", reclaim, results.Partial, false},
+		"one picture of two exits, its lease runs out":       {"picture", expireLeases, results.Partial, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -100,7 +122,11 @@ func TestANameThatKillsItsWorker(t *testing.T) {
 			for i := range 99 {
 				names = append(names, fmt.Sprint("n", i))
 			}
-			r.enqueue("names", "people", names...)
+			if tc.resumed {
+				r.resumeTried("names", names)
+			} else {
+				r.enqueue("names", "people", names...)
+			}
 
 			crashes := 0
 			for !r.over("names") {
@@ -120,17 +146,36 @@ func TestANameThatKillsItsWorker(t *testing.T) {
 			if crashes != 3 {
 				t.Errorf("the name killed %d workers, want 3", crashes)
 			}
-			want := results.Counts{results.Done: 99, results.Failed: 1}
+			want := results.Counts{results.Done: 99, tc.ends: 1}
 			if diff := cmp.Diff(want, r.finished("names")); diff != "" {
 				t.Errorf("counts differ (-want +got):\n%s", diff)
 			}
 			if f := r.record("names", "n1").Explain(); f != nil {
 				t.Errorf("a name beside it failed: %+v", f)
 			}
-			if f := r.record("names", killer).Failure; f == nil || f.Reason != failure.ReasonCrashed {
+			if f := r.record("names", killer).Explain(); f == nil || f.Reason != failure.ReasonCrashed {
 				t.Errorf("the killer's failure is %+v, want crashed", f)
 			}
 		})
+	}
+}
+
+// resumeTried makes a batch whose first name failed four of its five tries, and
+// resumes it.
+func (r *rig) resumeTried(batch string, names []string) {
+	r.t.Helper()
+	refs := r.add(batch, "people", names...)
+	for try := range worker.DefaultConfig().MaxAttempts - 1 {
+		if _, _, ok, err := r.db.CountTry(r.t.Context(), refs[0], results.LookupRank, fmt.Sprint("try ", try), false); !ok || err != nil {
+			r.t.Fatalf("count a try: %v, %v", ok, err)
+		}
+	}
+	if err := r.db.Resume(r.t.Context(), batch); err != nil {
+		r.t.Fatal(err)
+	}
+	for _, ref := range refs {
+		ref.Epoch++
+		r.lookupTask("people", ref)
 	}
 }
 

@@ -186,7 +186,7 @@ func TestOneHostThatSaysADayHoldsNobodyUp(t *testing.T) {
 	began := time.Now()
 	r.start("people")
 	r.until("all others are done", func() bool { return r.counts("names")[results.Done] == int64(len(names)) })
-	if d := time.Since(began); d > 20*time.Second {
+	if d := time.Since(began); d > 60*time.Second {
 		t.Errorf("the others took %v", d)
 	}
 	if c := r.counts("names"); c[results.Found] != int64(len(held)) {

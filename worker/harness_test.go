@@ -2,10 +2,12 @@ package worker_test
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"image"
 	"image/color"
+	"image/gif"
 	"image/png"
 	"log/slog"
 	"net/http"
@@ -21,10 +23,13 @@ import (
 
 	"github.com/picharvest/picharvest/internal/fetch"
 	"github.com/picharvest/picharvest/internal/gate"
+	"github.com/picharvest/picharvest/internal/licence"
 	"github.com/picharvest/picharvest/internal/lookup"
 	"github.com/picharvest/picharvest/internal/picture"
 	"github.com/picharvest/picharvest/internal/redistest"
+	"github.com/picharvest/picharvest/internal/removal"
 	"github.com/picharvest/picharvest/internal/results"
+	"github.com/picharvest/picharvest/internal/robots"
 	"github.com/picharvest/picharvest/internal/storage"
 	"github.com/picharvest/picharvest/internal/storage/file"
 	"github.com/picharvest/picharvest/tasks"
@@ -37,8 +42,9 @@ const within = 60 * time.Second
 // lookupFunc is a lookup service in one function.
 type lookupFunc func(ctx context.Context, name string) (lookup.Answer, error)
 
-func (f lookupFunc) Lookup(ctx context.Context, name string) (lookup.Answer, error) {
-	return f(ctx, name)
+func (f lookupFunc) Revalidate(ctx context.Context, q lookup.Query, _ string) (lookup.Answer, bool, error) {
+	a, err := f(ctx, q.Name)
+	return a, false, err
 }
 
 func (lookupFunc) PictureRequest(url string) (fetch.Request, error) {
@@ -56,7 +62,7 @@ func found(pictures ...[]string) lookup.Answer {
 
 // rig is one Redis, one store and one site of pictures, and the workers on them.
 type rig struct {
-	t         *testing.T
+	t         testing.TB
 	rdb       redis.UniversalClient
 	db        *results.DB
 	breaker   gate.Breaker
@@ -68,7 +74,14 @@ type rig struct {
 	log       *logBook
 	cfg       worker.Config
 	providers map[string]*worker.Provider
+	limits    func(host string) gate.Limits
+	honours   func(host string) bool
+	tags      robots.Config
+	licences  licence.Config
+	kinds     []string
 	settled   func(string, results.Record)
+	remover   worker.Remover
+	observer  worker.Observer
 }
 
 // onBoth runs test on a real Redis and on miniredis.
@@ -90,7 +103,7 @@ func newMiniRig(t *testing.T) *rig {
 	return newRig(t, rdb, "two")
 }
 
-func newRig(t *testing.T, rdb redis.UniversalClient, namespace string) *rig {
+func newRig(t testing.TB, rdb redis.UniversalClient, namespace string) *rig {
 	t.Helper()
 	store, err := file.New(t.TempDir(), "test")
 	if err != nil {
@@ -101,6 +114,7 @@ func newRig(t *testing.T, rdb redis.UniversalClient, namespace string) *rig {
 		t: t, rdb: rdb, db: results.New(rdb, namespace), namespace: namespace, store: store,
 		client: asynq.NewClientFromRedisClient(rdb), inspector: asynq.NewInspectorFromRedisClient(rdb),
 		site: newSite(t), log: &logBook{}, cfg: worker.DefaultConfig(), providers: make(map[string]*worker.Provider),
+		limits: func(string) gate.Limits { return gate.Limits{} },
 	}
 	// Nothing counts as down but what refuses its credentials.
 	r.breaker = gate.Breaker{After: 1 << 30, Delay: 500 * time.Millisecond, MaxDelay: time.Second, Ramp: 4}
@@ -125,11 +139,11 @@ func (r *rig) provide(name string, f lookupFunc) *worker.Provider {
 }
 
 func newProvider(f lookupFunc) (p *worker.Provider, closeIdle func(), err error) {
-	client, err := fetch.New(fetch.Config{UserAgent: "test", Timeout: 20 * time.Second, MaxBytes: 1 << 20})
+	client, err := fetch.New(fetch.Config{UserAgent: "test", Timeout: 20 * time.Second, MaxBytes: 1 << 20, MaxRedirects: 5})
 	if err != nil {
 		return nil, nil, err
 	}
-	return &worker.Provider{Host: "lookup.test", Service: f, Pictures: client}, client.CloseIdle, nil
+	return &worker.Provider{Host: "lookup.test", Service: f, Pictures: client, Robots: client}, client.CloseIdle, nil
 }
 
 func byName(batch, name string, rank int, info picture.Info) string {
@@ -140,6 +154,9 @@ func (r *rig) worker() *worker.Worker {
 	r.t.Helper()
 	cfg := picture.DefaultConfig()
 	cfg.MinSide = 4
+	if r.kinds != nil {
+		cfg.Kinds = r.kinds
+	}
 	checker, err := picture.New(cfg)
 	if err != nil {
 		r.t.Fatal(err)
@@ -150,9 +167,10 @@ func (r *rig) worker() *worker.Worker {
 	g := gate.New(r.rdb, r.namespace, gate.Options{Breaker: r.breaker})
 	r.t.Cleanup(g.Close)
 	return worker.New(r.cfg, worker.Deps{
-		Gate: g, HostLimits: func(string) gate.Limits { return gate.Limits{} },
+		Gate: g, HostLimits: r.limits, HonoursRobots: r.honours, Tags: r.tags, Licences: r.licences,
 		Redis: r.rdb, Queue: r.client, Namespace: r.namespace, DB: r.db, Providers: r.providers,
 		Store: r.store, Naming: byName, Checker: checker, Logger: slog.New(r.log), Settled: r.settled,
+		Observer: r.observer, Remover: cmp.Or[worker.Remover](r.remover, removal.New(removal.Deps{DB: r.db, Store: r.store, Namespace: r.namespace})),
 	})
 }
 
@@ -196,7 +214,9 @@ func (r *rig) hurry() {
 				return
 			case <-tick.C:
 				for _, q := range r.queues() {
-					_, _ = r.inspector.RunAllRetryTasks(q) // an error comes again
+					// An error comes again.
+					_, _ = r.inspector.RunAllRetryTasks(q)
+					_, _ = r.inspector.RunAllScheduledTasks(q)
 				}
 			}
 		}
@@ -282,7 +302,7 @@ func (r *rig) until(what string, ok func() bool) {
 	until(r.t, what, ok)
 }
 
-func until(t *testing.T, what string, ok func() bool) {
+func until(t testing.TB, what string, ok func() bool) {
 	t.Helper()
 	deadline := time.NewTimer(within)
 	defer deadline.Stop()
@@ -372,7 +392,7 @@ type site struct {
 	hook    func(path string)
 }
 
-func newSite(t *testing.T) *site {
+func newSite(t testing.TB) *site {
 	s := &site{asked: make(map[string]int), replies: make(map[string][]reply)}
 	s.server = httptest.NewServer(s)
 	t.Cleanup(s.server.Close)
@@ -426,6 +446,15 @@ func pixels(n int) []byte {
 	img.SetGray(0, 0, color.Gray{Y: 200})
 	var b bytes.Buffer
 	if err := png.Encode(&b, img); err != nil {
+		panic(err) // a bytes.Buffer takes everything
+	}
+	return b.Bytes()
+}
+
+// gifPixels returns a gif of n by n pixels.
+func gifPixels(n int) []byte {
+	var b bytes.Buffer
+	if err := gif.Encode(&b, image.NewPaletted(image.Rect(0, 0, n, n), color.Palette{color.Black, color.White}), nil); err != nil {
 		panic(err) // a bytes.Buffer takes everything
 	}
 	return b.Bytes()

@@ -11,6 +11,8 @@ import (
 
 	"github.com/picharvest/picharvest/internal/failure"
 	"github.com/picharvest/picharvest/internal/gate"
+	"github.com/picharvest/picharvest/internal/robots"
+	"github.com/picharvest/picharvest/tasks"
 )
 
 const (
@@ -26,7 +28,13 @@ type hosts struct {
 	gate *gate.Gate
 	// limits are what a picture host allows, besides what providers say.
 	limits func(host string) gate.Limits
-	log    *slog.Logger
+	// robots are the rules of the hosts where honours says that they count;
+	// tags are the answers' own.
+	robots   *robots.Cache
+	honours  func(host string) bool
+	tags     robots.Config
+	log      *slog.Logger
+	observer Observer
 }
 
 // lookup is the request for a name at provider name.
@@ -36,25 +44,36 @@ func (h *hosts) lookup(name string, p *Provider) gate.Ask {
 	}
 }
 
-// picture is the request for a picture. At the lookup's own host the lookup's
-// limits hold too: it is one host.
-func (h *hosts) picture(p *Provider, rawURL string) gate.Ask {
+// picture is the request for a picture of provider name. At the lookup's own
+// host the lookup's limits and breaker hold too: it is one host.
+func (h *hosts) picture(name string, p *Provider, rawURL string) gate.Ask {
 	host := hostOf(rawURL)
 	limits := gate.Limits(p.PictureLimits).Stricter(h.limits(host))
+	a := gate.Ask{Host: host, Wait: pictureWait}
 	if strings.EqualFold(host, p.Host) {
 		limits = limits.Stricter(gate.Limits(p.LookupLimits))
+		a.Breaker, a.Version = name, p.Version
 	}
-	return gate.Ask{Host: host, Limits: limits, Wait: pictureWait, Crowd: limits.InFlight}
+	crowd := limits.InFlight
+	if crowd > 0 {
+		// asynq brings those that come back once a second, all at once: fewer
+		// would leave the host idle for the rest of it.
+		crowd = max(crowd, limits.PerSecond)
+	}
+	a.Limits, a.Crowd = limits, crowd
+	return a
 }
 
 // enter waits for the request's turn, and returns what ends it. It gives up
 // when ctx or leaving is over.
-func (h *hosts) enter(ctx, leaving context.Context, a gate.Ask) (func(), error) {
+func (h *hosts) enter(ctx, leaving context.Context, kind tasks.Kind, a gate.Ask) (func(), error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	stop := context.AfterFunc(leaving, cancel)
 	defer stop()
+	began := time.Now()
 	done, err := h.gate.Acquire(ctx, a)
+	h.observer.Waited(kind, time.Since(began), err == nil)
 	switch {
 	case err == nil:
 		return done, nil
@@ -69,15 +88,29 @@ func (h *hosts) enter(ctx, leaving context.Context, a gate.Ask) (func(), error) 
 	return nil, failure.New(failure.ReasonInternal, failure.Hold, err)
 }
 
-// heed passes on what an answer asks for.
+// heed passes on what an answer asks for, or that there was a good one.
 func (h *hosts) heed(ctx context.Context, host string, err error) {
+	if err == nil {
+		if err := h.gate.Served(ctx, host); err != nil {
+			h.log.Debug("tell others that a host answers again", "host", host, "error", err)
+		}
+		return
+	}
 	e, ok := errors.AsType[*failure.Error](err)
-	if !ok || e.Kind != failure.Hold || !asked(e) {
+	if !ok {
 		return
 	}
 	late, cancel := detached(ctx)
 	defer cancel()
-	if err := h.gate.Hold(late, host, pause(e)); err != nil {
+	switch {
+	case e.Kind == failure.Hold && asked(e):
+		err = h.gate.Hold(late, host, pause(e))
+	case e.Kind == failure.Temporary && e.Reason == failure.ReasonRateLimited:
+		err = h.gate.Slow(late, host)
+	default:
+		return
+	}
+	if err != nil {
 		h.log.Warn("other workers may not know that a host asked to wait", "host", host, "error", err)
 	}
 }
@@ -104,6 +137,25 @@ func (h *hosts) judge(ctx context.Context, a gate.Ask, err error, first bool) er
 		Reason: e.Reason, Kind: failure.Hold, RetryAfter: max(held, e.RetryAfter),
 		Err: fmt.Errorf("%s is held back: %w", a.Breaker, e),
 	}
+}
+
+// judgePicture does so for a picture at the lookup's own host. Only a failure
+// of the host as a whole counts there: that a picture is refused says nothing
+// about the service.
+func (h *hosts) judgePicture(ctx context.Context, name string, p *Provider, host string, err error, first bool) error {
+	if !strings.EqualFold(host, p.Host) {
+		return err
+	}
+	if e, ok := errors.AsType[*failure.Error](err); err != nil && (!ok || !ofTheHost(e.Reason)) {
+		return err
+	}
+	return h.judge(ctx, h.lookup(name, p), err, first)
+}
+
+// ofTheHost reports whether a failure is of a host rather than of what it was
+// asked for.
+func ofTheHost(r failure.Reason) bool {
+	return r == failure.ReasonUnavailable || r == failure.ReasonTimeout || r == failure.ReasonNetwork || r == failure.ReasonDNS
 }
 
 // hostOf returns the host of a URL as limits know it: without the port that

@@ -3,10 +3,8 @@ package worker
 import (
 	"context"
 	"errors"
-	"fmt"
-
-	"github.com/hibiken/asynq"
-	"golang.org/x/sync/errgroup"
+	"sync"
+	"time"
 
 	"github.com/picharvest/picharvest/internal/failure"
 	"github.com/picharvest/picharvest/internal/lookup"
@@ -15,104 +13,261 @@ import (
 	"github.com/picharvest/picharvest/tasks"
 )
 
-// lookupHandler asks a provider about a name and enqueues its pictures.
+// lookupHandler asks a provider about a name and goes on with its pictures.
 type lookupHandler struct {
 	db        *results.DB
+	attempts  *attempts
 	queue     Enqueuer
 	namespace string
-	providers map[string]*Provider
+	providers *roster
 	hosts     *hosts
+	// gatherings are those of the providers that take several names in one
+	// request.
+	gatherings map[string]*gathering
+	observer   Observer
+	// bounds are the batches' own bounds of pictures.
+	bounds bounds
+	// pictures, if set, fetches pictures in the lookup's own run, as far as
+	// there are slots.
+	pictures *pictureHandler
+	slots    *slots
 }
 
-// step returns the lookup of one name as a step.
-func (h *lookupHandler) step(r tasks.Ref) step { return &lookupStep{h, r} }
+// step returns the lookup of one name as a step. free gives its slot to the
+// next lookup; calling it again does nothing.
+func (h *lookupHandler) step(r tasks.Ref, free func()) step {
+	return &lookupStep{lookupHandler: h, ref: r, free: free}
+}
 
 type lookupStep struct {
 	*lookupHandler
-	ref tasks.Ref
+	ref  tasks.Ref
+	free func()
+	// refused is why robots.txt keeps us from asking.
+	refused error
+	// seat is the place among names that share a request, nil for a name that
+	// is asked alone.
+	seat *seat
+	// end ends the turn at the host of a name that is asked alone.
+	end func()
+	// most bounds the pictures of the name, 0 where its batch has no bound.
+	most int
 }
 
 func (s *lookupStep) due(ctx context.Context, b results.Begun) (bool, error) {
 	if b.Record.State == results.Found {
 		// An earlier run recorded the answer and perhaps no more than that.
-		return false, s.enqueuePictures(ctx, b.Record.Missing())
+		return false, s.handOver(ctx, b, b.Record.Missing())
 	}
-	if s.providers[b.Provider] == nil {
-		return false, fmt.Errorf("no definition of provider %q", b.Provider)
-	}
-	return b.Record.State == results.Queued, nil
+	_, err := s.providers.of(b)
+	return b.Record.State == results.Queued, err
 }
 
 func (s *lookupStep) wait(ctx, leaving context.Context, b results.Begun) (func(), error) {
-	return s.hosts.enter(ctx, leaving, s.hosts.lookup(b.Provider, s.providers[b.Provider]))
+	p := s.providers.must(b)
+	if p.Host == "" {
+		s.end = func() {}
+		return s.end, nil
+	}
+	if s.refused = s.hosts.permitLookup(ctx, leaving, p, s.query(p, b)); s.refused != nil {
+		if _, ok := errors.AsType[*failure.Error](s.refused); ok {
+			return func() {}, nil // work says so, with the host
+		}
+		return nil, s.refused
+	}
+	var err error
+	if s.most, err = s.bounds.of(ctx, s.db, bornBatch{s.ref.Batch, b.Birth}); err != nil {
+		return nil, failure.New(failure.ReasonInternal, failure.Hold, err)
+	}
+	// A suspect runs alone, and so does its request; names whose batch has
+	// params share theirs with nobody.
+	if g := s.gatherings[b.Provider]; g != nil && !b.Suspect && b.Params == "" {
+		s.seat = &seat{query: s.query(p, b), express: express(b), first: b.Tries == 0}
+		return g.join(ctx, leaving, s.seat)
+	}
+	s.end, err = s.turn(ctx, leaving, p, b)
+	return func() { s.end() }, err
 }
 
-func (s *lookupStep) work(ctx context.Context, b results.Begun) (string, error) {
-	p := s.providers[b.Provider]
-	answer, err := p.Service.Lookup(ctx, s.ref.Name)
-	if err != nil {
-		s.hosts.heed(ctx, p.Host, err)
+func (s *lookupStep) turn(ctx, leaving context.Context, p *Provider, b results.Begun) (end func(), err error) {
+	ask := s.hosts.lookup(b.Provider, p)
+	ask.Express = express(b)
+	return s.hosts.enter(ctx, leaving, tasks.Lookups, ask)
+}
+
+// query is what is asked about the name.
+func (s *lookupStep) query(p *Provider, b results.Begun) lookup.Query {
+	return lookup.Query{
+		Name: s.ref.Name, MaxPictures: s.most, Columns: columnsOf(b.Record), ColumnsTruncated: b.Record.ColumnsTruncated,
+		Turn: func(ctx context.Context) error { return s.nextTurn(ctx, p, b) },
 	}
-	if err := s.hosts.judge(ctx, s.hosts.lookup(b.Provider, p), err, b.Tries == 0); err != nil {
+}
+
+func columnsOf(r results.Record) []lookup.Attribute {
+	columns := make([]lookup.Attribute, len(r.Columns))
+	for i, c := range r.Columns {
+		columns[i] = lookup.Attribute(c)
+	}
+	return columns
+}
+
+// nextTurn ends the turn and waits for another, for a further page of the same
+// lookup. It gives up with ctx or the worker alone: the pages that are there
+// would be asked for again.
+func (s *lookupStep) nextTurn(ctx context.Context, p *Provider, b results.Begun) error {
+	s.end()
+	leaving := s.attempts.leaving
+	for {
+		end, err := s.turn(ctx, leaving, p, b)
+		if err == nil {
+			s.end = end
+			return nil
+		}
+		later, ok := errors.AsType[*again](err)
+		if !ok {
+			return err
+		}
+		timer := time.NewTimer(later.delay)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+		case <-leaving.Done():
+		}
+		timer.Stop()
+		switch {
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case leaving.Err() != nil:
+			return errLeaving
+		}
+	}
+}
+
+func (s *lookupStep) work(ctx context.Context, b results.Begun, leave func()) (string, error) {
+	p := s.providers.must(b)
+	if s.refused != nil {
+		s.hosts.heed(ctx, p.Host, s.refused)
+		return p.Host, s.refused
+	}
+	record, state, err := s.ask(ctx, p, b)
+	if err != nil {
 		return p.Host, err
 	}
-	record, state := recorded(answer)
+	if state == results.Found {
+		leave()
+		s.free()
+		return p.Host, s.goOn(ctx, b, record)
+	}
+	if err := s.commit(ctx, state, record); err != nil {
+		return p.Host, err
+	}
+	s.attempts.tell(ctx, s.ref, results.LookupRank)
+	return p.Host, nil
+}
+
+// bounds keeps how many pictures the names of each batch may have.
+type bounds struct {
+	mu   sync.Mutex
+	most map[bornBatch]int
+}
+
+func (b *bounds) of(ctx context.Context, db *results.DB, batch bornBatch) (int, error) {
+	b.mu.Lock()
+	most, ok := b.most[batch]
+	b.mu.Unlock()
+	if ok {
+		return most, nil
+	}
+	most, err := db.MaxPictures(ctx, batch.name, batch.birth)
+	if err != nil {
+		return 0, err
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.most == nil {
+		b.most = make(map[bornBatch]int)
+	}
+	b.most[batch] = most
+	return most, nil
+}
+
+// commit records the answer, and what is stored of its pictures.
+func (s *lookupStep) commit(ctx context.Context, state results.State, l results.Lookup, have ...results.Stored) error {
 	// A good answer is kept though the task's time is over.
 	late, cancel := detached(ctx)
 	defer cancel()
-	ok, err := s.db.CommitLookup(late, s.ref, state, record)
+	ok, err := s.db.CommitLookup(late, s.ref, state, l, have...)
 	if err != nil {
-		return p.Host, failure.New(failure.ReasonInternal, failure.Hold, err)
+		return failure.New(failure.ReasonInternal, failure.Hold, err)
 	}
 	if !ok {
 		// Another run was first, perhaps with another answer: the next one
 		// reads what is left to do.
-		return p.Host, failure.Newf(failure.ReasonInternal, failure.Hold, "recorded otherwise meanwhile")
+		return failure.New(failure.ReasonInternal, failure.Hold, errOtherwise)
 	}
-	if state != results.Found {
-		return p.Host, nil
+	for _, h := range have {
+		s.pictures.stored(s.ref, h.Bytes)
 	}
-	ranks := make([]int, len(record.Pictures))
-	for i := range ranks {
-		ranks[i] = i + 1
+	return nil
+}
+
+// errOtherwise says that what this run has to record is not wanted any more.
+var errOtherwise = errors.New("recorded otherwise meanwhile")
+
+// ask asks about the name, alone or with others. Where it was asked before and
+// the service says that nothing has changed, what it said holds.
+func (s *lookupStep) ask(ctx context.Context, p *Provider, b results.Begun) (results.Lookup, results.State, error) {
+	if s.seat != nil {
+		answer, err := s.seat.answer(ctx)
+		if err != nil {
+			return results.Lookup{}, "", err
+		}
+		l, state := recorded(answer)
+		return l, state, nil
 	}
-	if err := s.enqueuePictures(ctx, ranks); err != nil {
-		return p.Host, failure.New(failure.ReasonInternal, failure.Hold, err)
+	l, state, err := s.askAlone(ctx, p, b)
+	if p.Host == "" {
+		return l, state, err
 	}
-	return p.Host, nil
+	s.hosts.heed(ctx, p.Host, err)
+	return l, state, s.hosts.judge(ctx, s.hosts.lookup(b.Provider, p), err, b.Tries == 0)
+}
+
+// askAlone asks about the name in a request of its own and tells the observer.
+func (s *lookupStep) askAlone(ctx context.Context, p *Provider, b results.Begun) (results.Lookup, results.State, error) {
+	w := watch(s.observer, tasks.Lookups, p.Host)
+	defer w.end()
+	good := b.Good
+	validator := ""
+	if good != nil && good.Lookup != nil {
+		validator = good.Lookup.Validator
+	}
+	answer, unchanged, err := p.Service.Revalidate(ctx, s.query(p, b), validator)
+	switch {
+	case err != nil:
+		w.failed(err, ctx.Err() != nil)
+		return results.Lookup{}, "", err
+	case !unchanged:
+		w.answered(answer.Verdict)
+		l, state := recorded(answer)
+		return l, state, nil
+	case len(good.Lookup.Pictures) == 0:
+		w.answered(lookup.NoPicture)
+		return *good.Lookup, results.NoPicture, nil
+	}
+	w.answered(lookup.Found)
+	return *good.Lookup, results.Found, nil
 }
 
 func (s *lookupStep) fail(ctx context.Context, e *failure.Error, host string, exhausted bool) (bool, error) {
 	return s.db.FailLookup(ctx, s.ref, e, host, exhausted)
 }
 
-// enqueuePictures enqueues the tasks of the ranks, in one trip where the
-// client gathers what is sent at once.
-func (s *lookupStep) enqueuePictures(ctx context.Context, ranks []int) error {
-	one := func(rank int) error {
-		task, err := tasks.NewPictureTask(s.namespace, s.ref, rank)
-		if err != nil {
-			return err
-		}
-		if _, err := s.queue.EnqueueContext(ctx, task); err != nil && !errors.Is(err, asynq.ErrTaskIDConflict) {
-			return fmt.Errorf("enqueue picture %d: %w", rank, err)
-		}
-		return nil
-	}
-	if len(ranks) == 1 {
-		return one(ranks[0])
-	}
-	var g errgroup.Group
-	for _, rank := range ranks {
-		g.Go(func() error { return one(rank) })
-	}
-	return g.Wait()
-}
-
 // recorded turns an answer into what is kept of it.
 func recorded(a lookup.Answer) (results.Lookup, results.State) {
 	l := results.Lookup{
 		Truncated: a.Truncated, Licence: a.Licence, Attribution: a.Attribution, Source: a.Source,
+		Validator: a.Validator,
 	}
 	for _, attr := range a.Attributes {
 		l.Attributes = append(l.Attributes, results.Attribute(attr))

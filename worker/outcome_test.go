@@ -16,6 +16,7 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/picharvest/picharvest/internal/failure"
+	"github.com/picharvest/picharvest/internal/licence"
 	"github.com/picharvest/picharvest/internal/lookup"
 	"github.com/picharvest/picharvest/internal/results"
 )
@@ -156,6 +157,88 @@ func TestCandidates(t *testing.T) {
 	}
 }
 
+// A picture whose licence is not taken is no request, whatever its candidates;
+// once the rule is another one, a retry brings it.
+func TestLicences(t *testing.T) {
+	t.Parallel()
+	onBoth(t, func(t *testing.T, r *rig) {
+		r.licences = licence.Config{Licences: []string{"CC0-1.0", "CC-BY-4.0"}}
+		says := map[string]string{"Free": "https://creativecommons.org/publicdomain/zero/1.0/", "By": "cc-by", "Alike": "CC BY-SA 4.0", "Reserved": "all rights reserved", "Silent": ""}
+		r.provide("people", func(_ context.Context, name string) (lookup.Answer, error) {
+			a := found([]string{r.site.url(name), r.site.url(name + "-small")})
+			a.Licence = says[name]
+			return a, nil
+		})
+		r.enqueue("names", "people", "Free", "By", "Alike", "Reserved", "Silent")
+		stop := r.start()
+		if diff := cmp.Diff(results.Counts{results.Done: 2, results.Failed: 3}, r.finished("names")); diff != "" {
+			t.Errorf("counts differ (-want +got):\n%s", diff)
+		}
+		for name, message := range map[string]string{
+			"Alike":    "licence CC-BY-SA-4.0 is none of picture.licences: CC0-1.0, CC-BY-4.0",
+			"Reserved": `licence "all rights reserved" has no SPDX identifier that is known here; picture.licences: CC0-1.0, CC-BY-4.0`,
+			"Silent":   "the answer tells no licence; picture.licences: CC0-1.0, CC-BY-4.0",
+		} {
+			want := &results.Failure{Reason: failure.ReasonRefusedLicence, Host: r.site.host(), Message: message}
+			if diff := cmp.Diff(want, r.record("names", name).Explain()); diff != "" {
+				t.Errorf("%s (-want +got):\n%s", name, diff)
+			}
+			if n := r.site.count(name) + r.site.count(name+"-small"); n != 0 {
+				t.Errorf("the pictures of %s were asked for %d times", name, n)
+			}
+		}
+		stop()
+
+		r.licences.Licences = append(r.licences.Licences, "CC-BY-SA-4.0")
+		r.start()
+		b, err := r.db.Batch(t.Context(), "names")
+		if err != nil {
+			t.Fatal(err)
+		}
+		n, err := r.db.Retry(t.Context(), b, results.Query{Reason: failure.ReasonRefusedLicence}, func(_ context.Context, open []results.OpenName) error {
+			for _, o := range open {
+				r.pictureTask(o.Ref, 1)
+			}
+			return nil
+		})
+		if n != 3 || err != nil {
+			t.Fatalf("retried %d names, %v; want 3", n, err)
+		}
+		if diff := cmp.Diff(results.Counts{results.Done: 3, results.Failed: 2}, r.finished("names")); diff != "" {
+			t.Errorf("counts after the retry differ (-want +got):\n%s", diff)
+		}
+		if rec := r.record("names", "Alike"); rec.Lookup.Licence != "CC BY-SA 4.0" || rec.Lookup.LicenceID() != "CC-BY-SA-4.0" {
+			t.Errorf("the record keeps %q, %q", rec.Lookup.Licence, rec.Lookup.LicenceID())
+		}
+	})
+}
+
+// The next candidate is taken where the first is of a kind that is not.
+func TestKindsOfCandidates(t *testing.T) {
+	t.Parallel()
+	r := newMiniRig(t)
+	r.kinds = []string{"jpeg", "gif"}
+	r.site.answer("2", reply{status: http.StatusOK, body: gifPixels(8)})
+	r.provide("people", func(_ context.Context, name string) (lookup.Answer, error) {
+		if name == "Only PNG" {
+			return found([]string{r.site.url("1")}), nil
+		}
+		return found([]string{r.site.url("1"), r.site.url("2")}), nil
+	})
+	r.enqueue("names", "people", "Brus Lee", "Only PNG")
+	r.start()
+	if diff := cmp.Diff(results.Counts{results.Done: 1, results.Failed: 1}, r.finished("names")); diff != "" {
+		t.Errorf("counts differ (-want +got):\n%s", diff)
+	}
+	if p := r.record("names", "Brus Lee").Outcomes[1].Picture; p == nil || p.Candidate != 1 || p.Kind != "gif" {
+		t.Errorf("the picture is %+v, want the second candidate, a gif", p)
+	}
+	want := &results.Failure{Reason: failure.ReasonRefusedKind, Host: r.site.host(), Message: "png is none of picture.kinds: jpeg, gif"}
+	if diff := cmp.Diff(want, r.record("names", "Only PNG").Explain()); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+}
+
 func TestOnePictureOfTwoFails(t *testing.T) {
 	t.Parallel()
 	r := newMiniRig(t)
@@ -203,17 +286,18 @@ func TestAFinalFailureIsAskedOnceAndShown(t *testing.T) {
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("failures differ (-want +got):\n%s", diff)
 		}
-		for queue, word := range map[string]string{
-			r.queue("lookup", "people"): "blocked: it is blocked",
-			r.queue("picture", ""):      "missing: ",
-		} {
-			archived, err := r.inspector.ListArchivedTasks(queue)
-			if err != nil || len(archived) != 1 {
-				t.Fatalf("%s has %d archived tasks, %v; want 1", queue, len(archived), err)
-			}
-			if a := archived[0]; !strings.HasPrefix(a.LastErr, word) || a.Retried != 0 {
-				t.Errorf("archived with %q after %d retries, want %q after none", a.LastErr, a.Retried, word)
-			}
+		archived, err := r.inspector.ListArchivedTasks(r.queue("lookup", "people"))
+		if err != nil || len(archived) != 2 {
+			t.Fatalf("%d archived tasks, %v; want 2", len(archived), err)
+		}
+		var words []string
+		for _, a := range archived {
+			word, _, _ := strings.Cut(a.LastErr, ":")
+			words = append(words, fmt.Sprint(word, " ", a.Retried))
+		}
+		slices.Sort(words)
+		if diff := cmp.Diff([]string{"blocked 0", "missing 0"}, words); diff != "" {
+			t.Errorf("archived, with their retries (-want +got):\n%s", diff)
 		}
 	})
 }

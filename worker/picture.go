@@ -4,14 +4,15 @@ import (
 	"context"
 	"encoding/base64"
 	"errors"
-	"fmt"
 	"io"
+	"log/slog"
+	"net/http"
 	"slices"
 	"sync"
-	"time"
 
 	"github.com/picharvest/picharvest/internal/failure"
 	"github.com/picharvest/picharvest/internal/fetch"
+	"github.com/picharvest/picharvest/internal/licence"
 	"github.com/picharvest/picharvest/internal/picture"
 	"github.com/picharvest/picharvest/internal/results"
 	"github.com/picharvest/picharvest/internal/storage"
@@ -21,12 +22,20 @@ import (
 // pictureHandler fetches one picture of a name and stores it.
 type pictureHandler struct {
 	db        *results.DB
-	providers map[string]*Provider
+	attempts  *attempts
+	providers *roster
 	hosts     *hosts
 	leaving   context.Context
+	log       *slog.Logger
 	store     storage.Store
 	naming    Naming
 	checker   *picture.Checker
+	licences  licence.Config
+	remover   Remover
+	observer  Observer
+	stored    func(r tasks.Ref, bytes int64)
+	// shelf holds pictures back while the store takes none.
+	shelf *shelf
 
 	mu    sync.Mutex
 	bound map[bornBatch]string
@@ -39,12 +48,22 @@ type bornBatch struct {
 }
 
 // step returns one picture of a name as a step.
-func (h *pictureHandler) step(r tasks.Ref, rank int) step { return &pictureStep{h, r, rank} }
+func (h *pictureHandler) step(r tasks.Ref, rank int) *pictureStep {
+	return &pictureStep{pictureHandler: h, ref: r, rank: rank, release: func() {}}
+}
 
 type pictureStep struct {
 	*pictureHandler
 	ref  tasks.Ref
 	rank int
+	// release ends the claim on what was stored, when it is recorded.
+	release func()
+	// visit is at the first candidate's host, unless it was refused.
+	visit   *visit
+	refused error
+	// given is how many candidates were refused for good when a later one
+	// failed otherwise.
+	given int
 }
 
 func (s *pictureStep) due(ctx context.Context, b results.Begun) (bool, error) {
@@ -52,8 +71,11 @@ func (s *pictureStep) due(ctx context.Context, b results.Begun) (bool, error) {
 	if !slices.Contains(b.Record.Missing(), s.rank) || b.Record.State != results.Found {
 		return false, nil
 	}
-	if s.providers[b.Provider] == nil {
-		return false, fmt.Errorf("no definition of provider %q", b.Provider)
+	if _, err := s.providers.of(b); err != nil {
+		return false, err
+	}
+	if err := s.shelf.enter(ctx, s.leaving); err != nil {
+		return false, err
 	}
 	return true, s.checkStore(ctx, bornBatch{s.ref.Batch, b.Birth})
 }
@@ -63,7 +85,7 @@ func (s *pictureStep) due(ctx context.Context, b results.Begun) (bool, error) {
 func (h *pictureHandler) checkStore(ctx context.Context, b bornBatch) error {
 	id, err := h.store.ID(ctx)
 	if err != nil {
-		return err
+		return h.shelf.heed(err)
 	}
 	h.mu.Lock()
 	has, ok := h.bound[b]
@@ -72,9 +94,12 @@ func (h *pictureHandler) checkStore(ctx context.Context, b bornBatch) error {
 		if has, err = h.db.Bind(ctx, b.name, b.birth, id); err != nil {
 			return err
 		}
-		h.mu.Lock()
-		h.bound[b] = has
-		h.mu.Unlock()
+		// One that is bound elsewhere may be bound anew.
+		if has == id {
+			h.mu.Lock()
+			h.bound[b] = has
+			h.mu.Unlock()
+		}
 	}
 	if has != id {
 		return failure.Newf(failure.ReasonStore, failure.Hold, "not the store of batch %q: not mounted? not shared?", b.name)
@@ -83,24 +108,59 @@ func (h *pictureHandler) checkStore(ctx context.Context, b bornBatch) error {
 }
 
 func (s *pictureStep) wait(ctx, leaving context.Context, b results.Begun) (func(), error) {
-	first := b.Record.Lookup.Pictures[s.rank-1][0]
-	return s.hosts.enter(ctx, leaving, s.hosts.picture(s.providers[b.Provider], first))
+	rest, _ := s.candidates(b)
+	s.enter(ctx, leaving, b, rest[0])
+	if _, ok := errors.AsType[*failure.Error](s.refused); ok {
+		return s.visit.end, nil // another candidate may do
+	}
+	return s.visit.end, s.refused
 }
 
-func (s *pictureStep) work(ctx context.Context, b results.Begun) (string, error) {
-	var host string
+// enter waits until a candidate may be asked for, where its licence is one that
+// is taken.
+func (s *pictureStep) enter(ctx, leaving context.Context, b results.Begun, rawURL string) {
+	if e := s.licences.Check(b.Record.Lookup.Licence); e != nil {
+		s.visit, s.refused = &visit{host: hostOf(rawURL)}, e
+		return
+	}
+	s.visit, s.refused = s.hosts.visit(ctx, leaving, b.Provider, s.providers.must(b), rawURL, express(b))
+}
+
+// candidates returns those that were not refused for good in an earlier run,
+// and how many were.
+func (s *pictureStep) candidates(b results.Begun) (rest []string, refused int) {
+	all := b.Record.Lookup.Pictures[s.rank-1]
+	refused = min(b.Refused, len(all)-1)
+	return all[refused:], refused
+}
+
+func (s *pictureStep) work(ctx context.Context, b results.Begun, _ func()) (string, error) {
+	defer func() { s.release() }()
+	p, host, err := s.download(ctx, b)
+	if err == nil {
+		return host, s.record(ctx, p)
+	}
+	s.notAgain(ctx, s.given)
+	return host, err
+}
+
+// download stores the first candidate that can be had. It returns the host
+// that it spoke with last.
+func (s *pictureStep) download(ctx context.Context, b results.Begun) (p results.Picture, host string, err error) {
 	var first error
-	for i, candidate := range b.Record.Lookup.Pictures[s.rank-1] {
-		p, err := s.candidate(ctx, s.providers[b.Provider], i, candidate)
+	rest, refused := s.candidates(b)
+	for i, candidate := range rest {
+		p, next, err := s.candidate(ctx, b, i, candidate)
+		s.hosts.heed(ctx, next, err)
+		err = s.hosts.judgePicture(ctx, b.Provider, s.providers.must(b), next, err, b.Tries == 0)
 		if err == nil {
-			p.Candidate = i
-			return host, s.record(ctx, p)
+			p.Candidate = refused + i
+			return p, next, nil
 		}
-		next := hostOf(candidate)
 		e, ok := errors.AsType[*failure.Error](err)
 		if !ok || e.Kind != failure.Final {
-			s.hosts.heed(ctx, next, err)
-			return next, err
+			s.given = refused + i
+			return results.Picture{}, next, s.shelf.heed(err)
 		}
 		// Where every candidate is refused, the first, which was wanted most,
 		// says why.
@@ -108,15 +168,23 @@ func (s *pictureStep) work(ctx context.Context, b results.Begun) (string, error)
 			first, host = err, next
 		}
 	}
-	return host, first
+	return results.Picture{}, host, first
 }
 
 func (s *pictureStep) record(ctx context.Context, p results.Picture) error {
 	late, cancel := detached(ctx)
 	defer cancel()
-	if _, err := s.db.CommitPicture(late, s.ref, s.rank, p); err != nil {
+	ok, err := s.db.CommitPicture(late, s.ref, s.rank, p)
+	if err != nil {
 		return failure.New(failure.ReasonInternal, failure.Hold, err)
 	}
+	if ok {
+		s.stored(s.ref, p.Bytes)
+	} else {
+		s.release()
+		s.unwanted(late, p)
+	}
+	s.attempts.tell(late, s.ref, s.rank)
 	return nil
 }
 
@@ -124,37 +192,74 @@ func (s *pictureStep) fail(ctx context.Context, e *failure.Error, host string, e
 	return s.db.FailPicture(ctx, s.ref, s.rank, e, host, exhausted)
 }
 
-// candidate fetches the i-th candidate. The first one's turn has come already.
-func (s *pictureStep) candidate(ctx context.Context, p *Provider, i int, rawURL string) (results.Picture, error) {
-	if i > 0 {
-		done, err := s.hosts.enter(ctx, s.leaving, s.hosts.picture(p, rawURL))
-		if err != nil {
-			return results.Picture{}, err
-		}
-		defer done()
+// notAgain notes that the first n candidates were refused for good.
+func (s *pictureStep) notAgain(ctx context.Context, n int) {
+	if n == 0 {
+		return
 	}
-	return s.fetch(ctx, p, rawURL)
+	late, cancel := detached(ctx)
+	defer cancel()
+	if err := s.db.RefuseCandidates(late, s.ref, s.rank, n); err != nil {
+		s.log.Debug("candidates that were refused for good will be asked again", "batch", s.ref.Batch, "error", err)
+	}
 }
 
-// fetch downloads one candidate into the store.
-func (s *pictureStep) fetch(ctx context.Context, p *Provider, rawURL string) (results.Picture, error) {
+// candidate fetches the i-th of the candidates, and returns the host that it
+// spoke with last. The first one's turn has come already.
+func (s *pictureStep) candidate(ctx context.Context, b results.Begun, i int, rawURL string) (p results.Picture, host string, err error) {
+	if i > 0 {
+		s.enter(ctx, s.leaving, b, rawURL)
+		defer s.visit.end()
+	}
+	if _, ok := errors.AsType[*failure.Error](s.refused); s.refused != nil && !ok {
+		return p, s.visit.host, s.refused // its turn did not come
+	}
+	w := watch(s.observer, tasks.Pictures, s.visit.host)
+	defer w.end()
+	if err = s.refused; err == nil {
+		p, err = s.fetch(ctx, s.providers.must(b), rawURL, s.known(ctx, b, rawURL))
+	}
+	if err != nil {
+		w.failed(err, ctx.Err() != nil)
+	} else {
+		w.stored(p)
+	}
+	return p, s.visit.host, err
+}
+
+// fetch downloads one candidate into the store, or leaves there what is known
+// where that is still the same.
+func (s *pictureStep) fetch(ctx context.Context, p *Provider, rawURL string, k known) (results.Picture, error) {
 	request, err := p.Service.PictureRequest(rawURL)
 	if err != nil {
 		return results.Picture{}, err
 	}
+	k.condition(&request)
+	request.OnRedirect = s.visit.redirect
 	resp, err := p.Pictures.Do(ctx, request)
 	if err != nil {
 		return results.Picture{}, err
 	}
 	defer resp.Body.Close()
-	if e := fetch.StatusError(resp, time.Now()); e != nil {
-		return results.Picture{}, e
+	unchanged := k.holds(resp)
+	if unchanged {
+		resp.Status = http.StatusOK // it is judged as the answer that it stands for
 	}
-	return s.keep(ctx, resp.Body)
+	if err := s.visit.answered(resp); err != nil {
+		return results.Picture{}, err
+	}
+	if unchanged {
+		// The limits may have changed.
+		was := k.picture
+		return *was, s.checker.Takes(picture.Kind(was.Kind), was.Width, was.Height, was.Bytes)
+	}
+	stored, err := s.keep(ctx, resp.Body, k)
+	stored.Validator = fetch.Validator(resp.Header)
+	return stored, err
 }
 
 // keep copies body into the store while it is checked, and commits what passed.
-func (s *pictureStep) keep(ctx context.Context, body io.Reader) (results.Picture, error) {
+func (s *pictureStep) keep(ctx context.Context, body io.Reader, k known) (results.Picture, error) {
 	w, err := s.store.Create(ctx)
 	if err != nil {
 		return results.Picture{}, err
@@ -166,12 +271,22 @@ func (s *pictureStep) keep(ctx context.Context, body io.Reader) (results.Picture
 	if err != nil {
 		return results.Picture{}, err
 	}
-	key := s.naming(s.ref.Batch, s.ref.Name, s.rank, info)
-	if err := w.Commit(ctx, key); err != nil {
+	p := results.Picture{
+		Kind: string(info.Kind), Bytes: info.Bytes, Width: info.Width, Height: info.Height,
+		SHA256: base64.RawURLEncoding.EncodeToString(info.SHA256[:]),
+	}
+	p.Key = k.key(p.SHA256, s.naming(s.ref.Batch, s.ref.Name, s.rank, info), s.ref.Generation)
+	release, err := s.remover.Claim(ctx, p)
+	if err != nil {
 		return results.Picture{}, err
 	}
-	return results.Picture{
-		Kind: string(info.Kind), Bytes: info.Bytes, Width: info.Width, Height: info.Height,
-		SHA256: base64.RawURLEncoding.EncodeToString(info.SHA256[:]), Key: key,
-	}, nil
+	if !k.there || p.Key != k.picture.Key {
+		if err := w.Commit(ctx, p.Key); err != nil {
+			release()
+			return results.Picture{}, err
+		}
+		s.shelf.stored()
+	}
+	s.release = release
+	return p, nil
 }

@@ -22,13 +22,15 @@ type slots struct {
 
 func newSlots(n int) *slots { return &slots{free: n} }
 
-// do runs f in a slot. It gives up waiting when ctx or leaving is over.
-func (s *slots) do(ctx, leaving context.Context, express bool, f func() error) error {
+// do runs f in a slot, which f may free before it ends. It gives up waiting
+// when ctx or leaving is over.
+func (s *slots) do(ctx, leaving context.Context, express bool, f func(free func()) error) error {
 	if err := s.acquire(ctx, leaving, express); err != nil {
 		return &again{err: err}
 	}
-	defer s.release()
-	return f()
+	free := sync.OnceFunc(s.release)
+	defer free()
+	return f(free)
 }
 
 func (s *slots) acquire(ctx, leaving context.Context, express bool) error {

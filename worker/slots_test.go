@@ -16,7 +16,7 @@ func line(t *testing.T, s *slots, ctx, leaving context.Context, express bool, f 
 	t.Helper()
 	done := make(chan error, 1)
 	go func() {
-		done <- s.do(ctx, leaving, express, func() error { f(); return nil })
+		done <- s.do(ctx, leaving, express, func(func()) error { f(); return nil })
 	}()
 	synctest.Wait()
 	return done
@@ -114,7 +114,7 @@ func TestNoSlotIsGivenToWhoIsLeaving(t *testing.T) {
 	leaving, leave := context.WithCancel(t.Context())
 	leave()
 	for range 100 {
-		err := s.do(t.Context(), leaving, true, func() error { return errors.New("it ran") })
+		err := s.do(t.Context(), leaving, true, func(func()) error { return errors.New("it ran") })
 		if !errors.Is(err, errLeaving) {
 			t.Fatalf("got %v, want %v", err, errLeaving)
 		}
@@ -137,7 +137,7 @@ func TestNoSlotIsLost(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), time.Duration(i*20)*time.Microsecond)
 			wg.Go(func() {
 				defer cancel()
-				_ = s.do(ctx, leaving, i%3 == 0, func() error {
+				_ = s.do(ctx, leaving, i%3 == 0, func(func()) error {
 					k := running.Add(1)
 					defer running.Add(-1)
 					for {
@@ -170,7 +170,7 @@ func TestAPanicGivesTheSlotBack(t *testing.T) {
 	s := newSlots(1)
 	func() {
 		defer func() { _ = recover() }()
-		_ = s.do(t.Context(), t.Context(), true, func() error { panic("boom") })
+		_ = s.do(t.Context(), t.Context(), true, func(func()) error { panic("boom") })
 	}()
 	if s.free != 1 {
 		t.Errorf("%d slots are free, want 1", s.free)

@@ -7,6 +7,7 @@ import (
 	"context"
 	"flag"
 	"fmt"
+	"net/http"
 	"os"
 	"os/signal"
 	"syscall"
@@ -22,9 +23,10 @@ func main() {
 }
 
 func run() error {
-	cfg := demo.Config{Listen: "127.0.0.1:0", Count: true}
+	cfg := demo.Config{Listen: "127.0.0.1:0", Count: true, BusyStatus: http.StatusServiceUnavailable}
 	flag.IntVar(&cfg.People, "people", 1000, "made-up people")
 	flag.IntVar(&cfg.PictureBytes, "picture-bytes", 30_000, "least size of a picture")
+	flag.Float64Var(&cfg.BusyRate, "busy-rate", 0, "share of answers that are 503 with Retry-After: 1")
 	flag.DurationVar(&cfg.Latency, "latency", 0, "wait before each answer")
 	flag.Parse()
 

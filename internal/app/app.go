@@ -46,6 +46,8 @@ type App struct {
 	Embedded *embedded.Redis
 	// Place says in words which Redis is looked at.
 	Place string
+	// Watch, if set before [App.Worker], shows how the worker is.
+	Watch *Watch
 
 	client *asynq.Client
 }
@@ -58,6 +60,10 @@ func Open(ctx context.Context, s configs.Settings, mode Mode, log *slog.Logger) 
 	switch {
 	case rc.IsSet() || mode == Server:
 		a.Place = "Redis at " + rc.Addr()
+		if mode == Read {
+			// Whoever puts names there is told that it may lose them.
+			rc.Durability = redisconn.DurabilityManaged
+		}
 	default:
 		e, err := embedded.Open(ctx, s.Data, embedded.Options{Logger: log, Create: mode == Own})
 		if errors.Is(err, embedded.ErrNoData) {
@@ -76,7 +82,7 @@ func Open(ctx context.Context, s configs.Settings, mode Mode, log *slog.Logger) 
 	}
 	a.Conn = conn
 	a.DB = results.New(conn.Pipelined, conn.Namespace)
-	a.client = asynq.NewClientFromRedisClient(conn.Pipelined)
+	a.client = asynq.NewClientFromRedisClient(conn.ForClient())
 	return a, nil
 }
 
@@ -121,7 +127,7 @@ const miniPending = 5000
 // Enqueuer returns the part that adds names to batches. With miniredis its
 // Enqueue needs a worker beside it, as `harvest run` has.
 func (a *App) Enqueuer() *enqueuer.Enqueuer {
-	e := enqueuer.New(a.Settings.Queue, a.DB, a.client, a.Conn.Namespace)
+	e := enqueuer.New(a.Settings.Queue, a.DB, a.client, a.Conn.Namespace).WhileRoom(a.Conn.Room)
 	if a.Embedded != nil && a.Embedded.Engine() == embedded.EngineMini {
 		e.Bounded(enqueuer.Bound{MaxPending: miniPending, Pending: a.pending})
 	}

@@ -11,17 +11,24 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/picharvest/picharvest/configs"
 	"github.com/picharvest/picharvest/configs/providers"
 	"github.com/picharvest/picharvest/internal/fetch"
+	"github.com/picharvest/picharvest/internal/gate"
 	"github.com/picharvest/picharvest/internal/lookup"
 	"github.com/picharvest/picharvest/internal/netguard"
+	"github.com/picharvest/picharvest/internal/results"
+	"github.com/picharvest/picharvest/internal/robots"
 	"github.com/picharvest/picharvest/worker"
 )
 
 // maxRedirects is how many redirects lookups and pictures follow.
 const maxRedirects = 5
+
+// robotsTimeout bounds one look at a robots.txt: pictures wait for it.
+const robotsTimeout = 10 * time.Second
 
 // Catalogue reads every provider definition: the built-in ones, those of the
 // user's folder, and those of the configuration file.
@@ -83,18 +90,44 @@ func UserAgent(contact string) string {
 // LookupClient returns a client for the service that def describes. Errors
 // say which contact or secret is missing.
 func LookupClient(s configs.Settings, def *lookup.Definition) (*lookup.Client, error) {
-	ex, err := fetch.New(fetch.Config{
+	ex, err := fetch.New(lookupConfig(s, def))
+	if err != nil {
+		return nil, fmt.Errorf("provider %s: %w", def.Name, err)
+	}
+	opts := lookup.Options{Contact: s.Contact}
+	if def.FollowsAnywhere() {
+		guard, err := pictureGuard(s, def)
+		if err != nil {
+			return nil, err
+		}
+		cfg := lookupConfig(s, def)
+		// Where it redirects to is a stranger's choice, as a picture's URL is.
+		cfg.SameOrigin, cfg.Guard, cfg.Proxy = false, guard, s.Picture.Proxy
+		if opts.Anywhere, err = fetch.New(cfg); err != nil {
+			return nil, fmt.Errorf("provider %s: %w", def.Name, err)
+		}
+	}
+	return lookup.New(def, ex, opts)
+}
+
+// pictureGuard says which addresses the pictures of a provider may come from.
+func pictureGuard(s configs.Settings, def *lookup.Definition) (*netguard.Guard, error) {
+	guard, err := netguard.New(append(def.AllowedHosts(), s.Picture.Allow...), s.Picture.Ports...)
+	if err != nil {
+		return nil, fmt.Errorf("provider %s: %w", def.Name, err)
+	}
+	return guard, nil
+}
+
+func lookupConfig(s configs.Settings, def *lookup.Definition) fetch.Config {
+	return fetch.Config{
 		UserAgent: UserAgent(s.Contact), Timeout: def.Timeout, MaxBytes: def.MaxBytes,
 		MaxRedirects: maxRedirects, SameOrigin: true, MaxIdleConns: idleConns(s),
 		// The lookup's URL is the operator's own, and so is the proxy on the
 		// way there; what is local is asked directly all the same.
 		Proxy:  fetch.ProxyEnvironment,
 		CAFile: def.TLS.CAFile, CertFile: def.TLS.CertFile, KeyFile: def.TLS.KeyFile,
-	})
-	if err != nil {
-		return nil, fmt.Errorf("provider %s: %w", def.Name, err)
 	}
-	return lookup.New(def, ex, lookup.Options{Contact: s.Contact})
 }
 
 // provider joins a definition's lookup and the guarded client for its
@@ -104,9 +137,9 @@ func provider(s configs.Settings, def *lookup.Definition) (*worker.Provider, err
 	if err != nil {
 		return nil, err
 	}
-	guard, err := netguard.New(append(def.AllowedHosts(), s.Picture.Allow...), s.Picture.Ports...)
+	guard, err := pictureGuard(s, def)
 	if err != nil {
-		return nil, fmt.Errorf("provider %s: %w", def.Name, err)
+		return nil, err
 	}
 	cfg := fetch.Config{
 		UserAgent: UserAgent(s.Contact), Timeout: s.Picture.Timeout, MaxBytes: s.Picture.MaxBytes,
@@ -117,14 +150,64 @@ func provider(s configs.Settings, def *lookup.Definition) (*worker.Provider, err
 		Host: host(def.Origin()), Service: client,
 		LookupLimits: def.LookupLimits(lookup.SystemSecrets), PictureLimits: def.Limits.Picture,
 	}
+	if def.Together() > 1 {
+		p.Together = client
+	}
 	p.Version = func() string { return serviceVersion(def) }
+	p.Missing = def.Missing()
+	if len(def.Params) > 0 {
+		p.With = func(params results.Params) (*worker.Provider, error) {
+			chosen, err := def.WithParams(params)
+			if err != nil {
+				return nil, err
+			}
+			with, err := provider(s, chosen)
+			if err == nil {
+				// The breaker is the provider's, whatever its params.
+				with.Version = p.Version
+			}
+			return with, err
+		}
+	}
 	if def.Pictures.SameOriginAuth {
 		cfg.CertFile, cfg.KeyFile = def.TLS.CertFile, def.TLS.KeyFile
 	}
 	if p.Pictures, err = fetch.New(cfg); err != nil {
 		return nil, fmt.Errorf("provider %s: %w", def.Name, err)
 	}
+	if m := s.Picture.Manners.Robots; m == robots.Always || m == robots.Public && !def.Pictures.IgnoreRobots {
+		if p.Robots, err = robotsClient(cfg); err != nil {
+			return nil, fmt.Errorf("provider %s: %w", def.Name, err)
+		}
+	}
+	if s.Providers.Robots {
+		p.LookupURL = func(q lookup.Query) (string, error) {
+			r, err := client.Request(q)
+			return r.URL, err
+		}
+		if p.LookupRobots, err = robotsClient(lookupConfig(s, def)); err != nil {
+			return nil, fmt.Errorf("provider %s: %w", def.Name, err)
+		}
+	}
 	return p, nil
+}
+
+// robotsClient returns a client for the robots.txt of the hosts that cfg is
+// for. It shows no client certificate, and leaves the rest of a file that is
+// too long where it is.
+func robotsClient(cfg fetch.Config) (*fetch.Client, error) {
+	cfg.Timeout = min(cfg.Timeout, robotsTimeout)
+	cfg.MaxBytes, cfg.MaxIdleConns = 1<<40, 0
+	cfg.CertFile, cfg.KeyFile, cfg.SameOrigin = "", "", false
+	return fetch.New(cfg)
+}
+
+// honoursRobots says of which picture hosts the robots.txt counts.
+func honoursRobots(s configs.Settings) func(host string) bool {
+	if s.Picture.Manners.Robots == robots.Public {
+		return gate.Public
+	}
+	return func(string) bool { return true }
 }
 
 // serviceVersion changes with the origin and the secrets of def. It stands in

@@ -2,9 +2,6 @@ package app
 
 import (
 	"context"
-	"errors"
-	"os"
-	"path/filepath"
 
 	"github.com/picharvest/picharvest/configs"
 	"github.com/picharvest/picharvest/internal/gate"
@@ -12,29 +9,26 @@ import (
 	"github.com/picharvest/picharvest/internal/picture"
 	"github.com/picharvest/picharvest/internal/results"
 	"github.com/picharvest/picharvest/internal/storage"
-	"github.com/picharvest/picharvest/internal/storage/file"
 	"github.com/picharvest/picharvest/worker"
 )
 
-// CheckStore makes sure that pictures can be stored where the settings say,
-// by making the folder and a file in it, and returns the store's ID. It is
-// asked before anything else is made.
-func CheckStore(ctx context.Context, s configs.Settings) (string, error) {
-	store, err := file.New(s.PicturesFolder(), owner())
-	if err != nil {
-		return "", err
-	}
-	id, err := store.ID(ctx)
-	return id, errors.Join(err, store.Close())
+// Told is what a worker calls while it works, from any goroutine. Nil fields
+// are not called.
+type Told struct {
+	// Settled is called after a name has come to its end here.
+	Settled func(batch string, r results.Record)
+	// Stored is called after a picture was stored and recorded here.
+	Stored func(batch string, bytes int64)
 }
 
 // Worker returns a worker and a function that closes its store and its gate.
 // wanted names a provider without which there is nothing to do, or is empty.
-// settled may be nil.
-func (a *App) Worker(ctx context.Context, c *lookup.Catalogue, wanted string, settled func(string, results.Record)) (*worker.Worker, func() error, error) {
+func (a *App) Worker(ctx context.Context, c *lookup.Catalogue, wanted string, told Told) (*worker.Worker, func() error, error) {
 	s := a.Settings
+	leftOut := make(map[string]error)
 	providers, err := providersFor(s, c, wanted, func(name string, err error) {
 		a.Logger.Info("provider left out", "provider", name, "cause", err)
+		leftOut[name] = err
 	})
 	if err != nil {
 		return nil, nil, err
@@ -47,7 +41,7 @@ func (a *App) Worker(ctx context.Context, c *lookup.Catalogue, wanted string, se
 	if err != nil {
 		return nil, nil, err
 	}
-	store, err := file.New(s.PicturesFolder(), owner())
+	store, err := newStore(ctx, s)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -59,16 +53,20 @@ func (a *App) Worker(ctx context.Context, c *lookup.Catalogue, wanted string, se
 		naming = byContent
 	}
 	hosts := a.Gate()
+	w := worker.New(s.Worker, worker.Deps{
+		Gate: hosts, HostLimits: s.Picture.Limits.For, HonoursRobots: honoursRobots(s), Tags: s.Picture.Manners,
+		Redis: a.Conn.ForServers(s.Worker.PollInterval / 2), Queue: a.client, Namespace: a.Conn.Namespace, DB: a.DB,
+		Providers: providers, LeftOut: leftOut, Store: store, Naming: naming, Checker: checker, Licences: s.Picture.Licences, Remover: a.remover(store),
+		Logger: a.Logger, ID: owner(), Settled: told.Settled, Stored: told.Stored, Observer: a.Watch.observer(),
+		Sweep: a.Sweeper(store, a.Watch.ill("queues")).Run,
+	})
+	a.Watch.worker(a, w, store, providers, hosts)
 	closeAll := func() error {
+		a.Watch.unwatch()
 		hosts.Close()
 		return store.Close()
 	}
-	return worker.New(s.Worker, worker.Deps{
-		Gate: hosts, HostLimits: s.Picture.Limits.For,
-		Redis: a.Conn.ForServers(), Queue: a.client, Namespace: a.Conn.Namespace, DB: a.DB,
-		Providers: providers, Store: store, Naming: naming, Checker: checker,
-		Logger: a.Logger, ID: owner(), Settled: settled,
-	}), closeAll, nil
+	return w, closeAll, nil
 }
 
 // Gate returns the gate that all processes of the installation share. It must
@@ -78,12 +76,13 @@ func (a *App) Gate() *gate.Gate {
 }
 
 // clean removes what dead processes of this machine left unfinished.
-func (a *App) clean(ctx context.Context, store *file.Store) error {
-	if a.Embedded == nil || !a.Embedded.Owner() || !a.Embedded.Alone() {
+func (a *App) clean(ctx context.Context, store storage.Store) error {
+	t, ok := store.(temps)
+	if !ok || a.Embedded == nil || !a.Embedded.Owner() || !a.Embedded.Alone() {
 		return nil
 	}
 	// Nobody else has the data folder open, so nobody else is writing.
-	_, err := store.RemoveTemps(ctx, func(string) bool { return true })
+	_, err := t.RemoveTemps(ctx, 0, func(string) bool { return true })
 	return err
 }
 
@@ -93,18 +92,4 @@ func byName(batch, name string, rank int, info picture.Info) string {
 
 func byContent(_, _ string, _ int, info picture.Info) string {
 	return storage.ContentKey(info.SHA256, info.Kind.Ext())
-}
-
-// PicturePath returns where a stored picture lies, relative to the working
-// folder where that is shorter.
-func PicturePath(store, key string) string {
-	path := filepath.Join(store, filepath.FromSlash(key))
-	wd, err := os.Getwd()
-	if err != nil {
-		return path
-	}
-	if rel, err := filepath.Rel(wd, path); err == nil && len(rel) < len(path) {
-		return rel
-	}
-	return path
 }

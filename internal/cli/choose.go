@@ -4,12 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/picharvest/picharvest/internal/app"
-	"github.com/picharvest/picharvest/internal/failure"
 	"github.com/picharvest/picharvest/internal/nearest"
 	"github.com/picharvest/picharvest/internal/results"
 )
@@ -25,7 +25,10 @@ func chooseBatch(ctx context.Context, a *app.App, args []string) (results.Batch,
 		if errors.Is(err, results.ErrNoBatch) {
 			return b, unknownBatch(ctx, a, args[0])
 		}
-		return b, err
+		if err != nil {
+			return b, err
+		}
+		return b, warnOfKeys(ctx, a, b)
 	}
 	all, err := a.DB.Batches(ctx)
 	if err != nil {
@@ -38,7 +41,53 @@ func chooseBatch(ctx context.Context, a *app.App, args []string) (results.Batch,
 		}
 		return results.Batch{}, fmt.Errorf("%w in %s; make one: %s", errNoBatches, a.Place, next(a, words...))
 	}
-	return all[len(all)-1], nil
+	b := all[len(all)-1]
+	if b.Broken != nil {
+		return b, b.Broken
+	}
+	return b, warnOfKeys(ctx, a, b)
+}
+
+// warnOfKeys says that some of what follows may fail, and why.
+func warnOfKeys(ctx context.Context, a *app.App, b results.Batch) error {
+	err := a.DB.CheckKeys(ctx, b)
+	if _, broken := errors.AsType[*results.KeyError](err); broken {
+		for line := range strings.Lines(err.Error()) {
+			a.Logger.Warn(strings.TrimSpace(line), "batch", b.Name)
+		}
+		return nil
+	}
+	return err
+}
+
+// chooseBatches returns the batches that args name, or all of them, or the
+// newest.
+func chooseBatches(ctx context.Context, a *app.App, args []string, all bool) ([]results.Batch, error) {
+	if len(args) == 0 && all {
+		batches, err := a.DB.Batches(ctx)
+		if err != nil || len(batches) > 0 {
+			return batches, err
+		}
+	}
+	if len(args) == 0 {
+		b, err := chooseBatch(ctx, a, nil)
+		return []results.Batch{b}, err
+	}
+	var batches []results.Batch
+	for i := range args {
+		b, err := chooseBatch(ctx, a, args[i:i+1])
+		if err != nil {
+			return nil, err
+		}
+		batches = append(batches, b)
+	}
+	return batches, nil
+}
+
+// isKeyError reports whether err is about keys of one batch only.
+func isKeyError(err error) bool {
+	_, ok := errors.AsType[*results.KeyError](err)
+	return ok
 }
 
 // unknownBatch offers the nearest names there are.
@@ -54,40 +103,37 @@ func unknownBatch(ctx context.Context, a *app.App, name string) error {
 	return usagef("no batch %q in %s%s", name, a.Place, hint(name, known))
 }
 
-func parseState(s string) (results.State, error) {
-	return oneOf(results.State(s), results.States(), "state")
-}
+// maxHosts bounds the hosts among which a mistyped one is looked for.
+const maxHosts = 1000
 
-func parseReason(s string) (failure.Reason, error) {
-	return oneOf(failure.Reason(s), failure.Reasons(), "reason")
-}
-
-// oneOf returns s if it is empty or known.
-func oneOf[T ~string](s T, known []T, what string) (T, error) {
-	words := make([]string, len(known))
-	for i, k := range known {
-		if s == k || s == "" {
-			return s, nil
+// checkHost offers the nearest of the hosts at which names of the batches
+// failed, if none failed at host.
+func checkHost(ctx context.Context, a *app.App, host string, batches ...results.Batch) error {
+	if host == "" {
+		return nil
+	}
+	var known []string
+	for _, b := range batches {
+		n, err := a.DB.Count(ctx, b, results.Query{Host: host})
+		if err != nil || n > 0 {
+			return err
 		}
-		words[i] = string(k)
+		hosts, err := a.DB.FailedHosts(ctx, b, maxHosts)
+		if err != nil {
+			return err
+		}
+		known = append(known, hosts...)
 	}
-	return "", usagef("unknown %s %q%s", what, s, hint(string(s), words))
+	slices.Sort(known)
+	return usagef("no name of %s failed at host %q%s", batchWords(batches), host, hint(host, slices.Compact(known)))
 }
 
-func stateWords() []string {
-	var words []string
-	for _, s := range results.States() {
-		words = append(words, string(s))
+// batchWords names one batch, or says how many there are.
+func batchWords(batches []results.Batch) string {
+	if len(batches) == 1 {
+		return "batch " + batches[0].Name
 	}
-	return words
-}
-
-func reasonWords() []string {
-	var words []string
-	for _, r := range failure.Reasons() {
-		words = append(words, string(r))
-	}
-	return words
+	return fmt.Sprintf("%d batches", len(batches))
 }
 
 // hint offers the known words that are most like word, or all of them where

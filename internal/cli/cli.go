@@ -45,9 +45,8 @@ func Run(ctx context.Context, program Program, args []string, std Streams) int {
 	root.SetOut(std.Out)
 	root.SetErr(env.Err)
 	root.SilenceErrors, root.SilenceUsage = true, true
-	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
-		return usage(fmt.Errorf("%w\nsee `%s --help`", err, c.CommandPath()))
-	})
+	root.SetFlagErrorFunc(misused)
+	argsAreUsage(root)
 	err := root.ExecuteContext(ctx)
 	code := exitCode(ctx, err)
 	text := message(err)
@@ -58,6 +57,25 @@ func Run(ctx context.Context, program Program, args []string, std Streams) int {
 		fmt.Fprintf(env.Err, "%s: %s\n", root.Name(), text)
 	}
 	return code
+}
+
+// misused is err as a mistake in the call of c.
+func misused(c *cobra.Command, err error) error {
+	if _, ok := errors.AsType[*coded](err); ok || err == nil {
+		return err
+	}
+	return usage(fmt.Errorf("%w\nsee `%s --help`", err, c.CommandPath()))
+}
+
+// argsAreUsage makes mistakes in the number of arguments, which cobra tells, as
+// good as those in flags.
+func argsAreUsage(c *cobra.Command) {
+	if args := c.Args; args != nil {
+		c.Args = func(c *cobra.Command, given []string) error { return misused(c, args(c, given)) }
+	}
+	for _, sub := range c.Commands() {
+		argsAreUsage(sub)
+	}
 }
 
 // signals returns a context that the first signal ends. The second signal
@@ -131,10 +149,10 @@ the picture store is out of reach or full; 4 nothing to do (where asked for);
 			root.AddCommand(c)
 		}
 	}
-	add("work", runCommand(env), enqueueCommand(env), workerCommand(env))
-	add("ask", statusCommand(env), resultsCommand(env))
-	add("change", retryCommand(env), pauseCommand(env), resumeCommand(env), cancelCommand(env), deleteCommand(env))
-	add("setup", providersCommand(env), configCommand(env), demoServerCommand(env))
+	add("work", runCommand(env), enqueueCommand(env), workerCommand(env), importCommand(env))
+	add("ask", statusCommand(env), resultsCommand(env), exportCommand(env), verifyCommand(env), duplicatesCommand(env), serveCommand(env))
+	add("change", retryCommand(env), pauseCommand(env), resumeCommand(env), cancelCommand(env), deleteCommand(env), forgetCommand(env))
+	add("setup", doctorCommand(env), providersCommand(env), configCommand(env), demoServerCommand(env), healthCommand(env), versionCommand(env))
 	root.SetHelpCommandGroupID("setup")
 	root.SetCompletionCommandGroupID("setup")
 	return root
@@ -150,6 +168,16 @@ func alone(env *Env, c *cobra.Command) *cobra.Command {
 	c.Version = app.Version()
 	global(env, c)
 	return c
+}
+
+// Programs returns the root commands of all three programs, to be described
+// and not to be run.
+func Programs() []*cobra.Command {
+	var roots []*cobra.Command
+	for _, program := range []Program{Harvest, Enqueue, Worker} {
+		roots = append(roots, program(newEnv(Streams{os.Stdin, io.Discard, io.Discard})))
+	}
+	return roots
 }
 
 // global adds the flags that every command has.

@@ -9,6 +9,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/picharvest/picharvest/internal/cli"
+	"github.com/picharvest/picharvest/internal/redistest"
 )
 
 func TestMain(m *testing.M) {
@@ -23,13 +24,26 @@ func TestMain(m *testing.M) {
 // folder of its own, and no configuration but what it writes.
 func TestScripts(t *testing.T) {
 	t.Parallel()
+	scripts(t, "script", "")
+}
+
+// TestScriptsOnARedis are scripts that need a server, each with a namespace of
+// its own.
+func TestScriptsOnARedis(t *testing.T) {
+	t.Parallel()
+	scripts(t, "redis", redistest.Start(t, "--appendonly", "no").URL())
+}
+
+func scripts(t *testing.T, folder, redisURL string) {
+	t.Helper()
 	testscript.Run(t, testscript.Params{
-		Dir: filepath.Join("testdata", "script"),
+		Dir: filepath.Join("testdata", folder),
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("HOME", env.WorkDir)
 			env.Setenv("XDG_CONFIG_HOME", filepath.Join(env.WorkDir, "config"))
 			env.Setenv("NO_COLOR", "1")
 			env.Setenv("TZ", "UTC")
+			env.Setenv("REDIS", redisURL)
 			// Bytes that a script's text cannot hold.
 			return errors.Join(
 				os.WriteFile(filepath.Join(env.WorkDir, "some.txt"), []byte("Brus Lee\n\x1b[31mevil\nJack Chen\ntwo\tcolumns\n"), 0o600),

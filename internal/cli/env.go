@@ -17,6 +17,7 @@ import (
 
 	"github.com/picharvest/picharvest/configs"
 	"github.com/picharvest/picharvest/internal/app"
+	"github.com/picharvest/picharvest/internal/loglimit"
 )
 
 // Env is what every command works with.
@@ -52,30 +53,32 @@ func (e *Env) loaded(c *cobra.Command) (*configs.Loaded, error) {
 	return configs.Load(configs.Options{File: e.configFile, Flags: flags})
 }
 
-// open reads the settings and connects.
-func (e *Env) open(ctx context.Context, c *cobra.Command, mode app.Mode, fallback slog.Level) (*app.App, error) {
+// open reads the settings and connects, for a command that speaks to its user.
+func (e *Env) open(ctx context.Context, c *cobra.Command, mode app.Mode) (*app.App, error) {
 	s, err := e.load(c)
 	if err != nil {
 		return nil, err
 	}
-	return app.Open(ctx, s, mode, e.logger(s, fallback))
+	return app.Open(ctx, s, mode, e.logger(s, slog.LevelWarn))
 }
 
 // logger logs to stderr. A service (fallback info) logs text on a terminal
 // and JSON otherwise; a command (fallback warn) speaks to its user. The
-// settings can ask for either. fallback is the least level of auto.
+// settings can ask for either. fallback is the least level of auto. However bad
+// things are, a message comes a few times and then every ten seconds.
 func (e *Env) logger(s configs.Settings, fallback slog.Level) *slog.Logger {
 	opts := &slog.HandlerOptions{Level: fallback}
 	if level := new(slog.Level); level.UnmarshalText([]byte(s.Log.Level)) == nil {
 		opts.Level = level
 	}
+	var to slog.Handler = slog.NewTextHandler(e.Err, opts)
 	switch {
 	case s.Log.Format == "json", s.Log.Format == "auto" && fallback == slog.LevelInfo && !e.Err.terminal():
-		return slog.New(slog.NewJSONHandler(e.Err, opts))
+		to = slog.NewJSONHandler(e.Err, opts)
 	case s.Log.Format == "auto" && fallback > slog.LevelInfo:
-		return slog.New(&speaker{w: e.Err, level: opts.Level.Level()})
+		to = &speaker{w: e.Err, level: opts.Level.Level()}
 	}
-	return slog.New(slog.NewTextHandler(e.Err, opts))
+	return slog.New(loglimit.New(to))
 }
 
 // screen is stderr, on which a progress bar may stand. What is written goes
@@ -115,5 +118,13 @@ func redisError(err error) bool {
 	return errors.As(err, &network) || redis.HasErrorPrefix(err, "OOM") || redis.HasErrorPrefix(err, "READONLY") ||
 		redis.HasErrorPrefix(err, "LOADING") || redis.HasErrorPrefix(err, "CLUSTERDOWN") || redis.HasErrorPrefix(err, "NOAUTH") ||
 		redis.HasErrorPrefix(err, "NOPERM") || errors.Is(err, redis.ErrClosed) || errors.Is(err, io.EOF) ||
-		strings.Contains(err.Error(), "OOM command not allowed")
+		redisFull(err) || redisDiskFull(err)
 }
+
+// redisFull reports whether Redis refuses writes because its memory is full.
+// asynq hands on no more than the text.
+func redisFull(err error) bool { return strings.Contains(err.Error(), "OOM command not allowed") }
+
+// redisDiskFull reports whether Redis refuses writes because it cannot keep
+// them. asynq hands on no more than the text.
+func redisDiskFull(err error) bool { return strings.Contains(err.Error(), "MISCONF ") }

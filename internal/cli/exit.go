@@ -52,7 +52,11 @@ func exitCode(ctx context.Context, err error) int {
 	var (
 		c        *coded
 		open     *redisconn.OpenError
+		full     *redisconn.FullError
 		provider *results.ProviderError
+		params   *results.ParamsError
+		pictures *results.MaxPicturesError
+		broken   *results.KeyError
 		settings *configs.Error
 		fail     *failure.Error
 	)
@@ -63,15 +67,15 @@ func exitCode(ctx context.Context, err error) int {
 		return c.code
 	case ctx.Err() != nil && isCancelled(err):
 		return ExitInterrupted
-	case errors.As(err, &settings), errors.As(err, &provider),
+	case errors.As(err, &settings), errors.As(err, &provider), errors.As(err, &params), errors.As(err, &pictures),
 		errors.Is(err, results.ErrNoBatch), errors.Is(err, results.ErrNoName), errors.Is(err, results.ErrDeleting),
 		errors.Is(err, embedded.ErrNoData), strings.HasPrefix(err.Error(), "unknown command"):
 		return ExitUsage
-	case errors.As(err, &open):
+	case errors.As(err, &open), errors.As(err, &full):
 		return ExitUnavailable
 	case errors.As(err, &fail) && fail.Reason == failure.ReasonStore:
 		return ExitUnavailable
-	case redisError(err):
+	case redisError(err), errors.As(err, &broken):
 		return ExitUnavailable
 	case errors.Is(err, enqueuer.ErrStopped):
 		return ExitFailed
@@ -84,6 +88,12 @@ func exitCode(ctx context.Context, err error) int {
 func message(err error) string {
 	if err == nil {
 		return ""
+	}
+	switch {
+	case redisFull(err):
+		err = fmt.Errorf("redis is full: raise its maxmemory, or delete batches that are no longer needed (harvest delete BATCH); what is in it can be read meanwhile, and the same command again goes on (%w)", err)
+	case redisDiskFull(err):
+		err = fmt.Errorf("redis cannot write to its disk: make room there; what is in it can be read meanwhile, and the same command again goes on (%w)", err)
 	}
 	return strings.Map(func(r rune) rune {
 		if r != '\n' && r != '\t' && (unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r)) {

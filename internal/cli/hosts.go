@@ -20,8 +20,12 @@ var errNoHosts = errors.New("no host that has limits was asked within the last d
 type hostsView struct {
 	gate *gate.Gate
 	// place says in words which Redis is looked at.
-	place  string
-	out    io.Writer
+	place string
+	out   io.Writer
+	// limits are picture.hosts; those that match no host are told on notes,
+	// once.
+	limits gate.Config
+	notes  io.Writer
 	asJSON bool
 	clear  bool
 }
@@ -61,6 +65,7 @@ func (v *hostsView) show(ctx context.Context, _ []string) (bool, error) {
 	if len(states) == 0 {
 		return false, fmt.Errorf("%w (%s)", errNoHosts, v.place)
 	}
+	v.tellUnmatched(states)
 	if v.asJSON {
 		enc := json.NewEncoder(v.out)
 		for _, s := range states {
@@ -80,6 +85,20 @@ func (v *hostsView) show(ctx context.Context, _ []string) (bool, error) {
 	return true, table(v.out, rows)
 }
 
+// tellUnmatched tells which limits hold for no host that was asked: a slip of
+// the keyboard, or a host that is still to come.
+func (v *hostsView) tellUnmatched(states []gate.HostState) {
+	known := make([]string, len(states))
+	for i, s := range states {
+		known[i] = s.Host
+	}
+	for _, pattern := range v.limits.Unmatched(known) {
+		fmt.Fprintf(v.notes, "picture.hosts: %s matches no host that was asked within the last day%s\n",
+			printable(pattern), hint(strings.TrimPrefix(pattern, "*."), known))
+	}
+	v.limits = gate.Config{}
+}
+
 func hostOf(s gate.HostState) hostJSON {
 	j := hostJSON{
 		Host: s.Host, Waiting: s.Waiting, InFlight: s.InFlight, MaxInFlight: s.MaxInFlight,
@@ -89,7 +108,7 @@ func hostOf(s gate.HostState) hostJSON {
 		if j.Limits == nil {
 			j.Limits = make(map[string]quotaJSON)
 		}
-		j.Limits["per_"+windowWord(q.Window)] = quotaJSON{Limit: q.Limit, Used: q.Used, Left: q.Left}
+		j.Limits["per_"+q.Word()] = quotaJSON{Limit: q.Limit, Used: q.Used, Left: q.Left}
 	}
 	for _, b := range s.Breakers {
 		bj := breakerJSON{Provider: b.Name, State: breakerWord(b), Reason: b.Reason}
@@ -108,7 +127,11 @@ func hostRow(s gate.HostState) []string {
 	}
 	var limits, breakers []string
 	for _, q := range s.Quotas {
-		limits = append(limits, fmt.Sprintf("%s/%s per %s", count(int64(q.Used)), count(int64(q.Limit)), windowWord(q.Window)))
+		text := fmt.Sprintf("%s/%s per %s", count(int64(q.Used)), count(int64(q.Limit)), q.Word())
+		if q.Window >= time.Hour {
+			text += fmt.Sprintf(" (%s left)", count(int64(q.Left)))
+		}
+		limits = append(limits, text)
 	}
 	for _, b := range s.Breakers {
 		text := fmt.Sprintf("%s: %s, %s", b.Name, breakerWord(b), b.Reason)
@@ -129,20 +152,6 @@ func breakerWord(b gate.BreakerState) string {
 		return "open"
 	}
 	return "trying"
-}
-
-// windowWord names the time over which requests are counted, as the settings
-// do.
-func windowWord(d time.Duration) string {
-	switch d {
-	case time.Second:
-		return "second"
-	case time.Minute:
-		return "minute"
-	case time.Hour:
-		return "hour"
-	}
-	return "day"
 }
 
 // moment writes a time for people.

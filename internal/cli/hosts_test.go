@@ -79,10 +79,10 @@ func TestHostsTable(t *testing.T) {
 		t.Fatalf("got %v, %v, want true and no error", more, err)
 	}
 	const want = `
-HOST       WAITING  IN FLIGHT  LIMITS           NOT BEFORE           LAST 429             BREAKER
-a.example  1        1/1        1/5,000 per day  -                    -                    -
-b.example  0        0          -                YYYY-MM-DD hh:mm:ss  YYYY-MM-DD hh:mm:ss  -
-c.example  0        0          -                -                    -                    corp: open, credentials, until YYYY-MM-DD hh:mm:ss
+HOST       WAITING  IN FLIGHT  LIMITS                        NOT BEFORE           LAST 429             BREAKER
+a.example  1        1/1        1/5,000 per day (4,999 left)  -                    -                    -
+b.example  0        0          -                             YYYY-MM-DD hh:mm:ss  YYYY-MM-DD hh:mm:ss  -
+c.example  0        0          -                             -                    -                    corp: open, credentials, until YYYY-MM-DD hh:mm:ss
 `
 	got := "\n" + clockText.ReplaceAllString(out.String(), "YYYY-MM-DD hh:mm:ss")
 	if diff := cmp.Diff(want, got); diff != "" {
@@ -113,6 +113,25 @@ func TestHostsJSON(t *testing.T) {
 	}
 }
 
+// A limit for a host that nobody asks is told once, with the host that it may
+// have been meant for.
+func TestHostsUnmatched(t *testing.T) {
+	t.Parallel()
+	view, _ := setupHosts(t, true)
+	notes := &bytes.Buffer{}
+	view.notes = notes
+	view.limits.Hosts = map[string]gate.Limits{"*.example": {InFlight: 1}, "a.exmaple": {InFlight: 1}, "b.example": {InFlight: 2}}
+	for range 2 {
+		if _, err := view.show(t.Context(), nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	const want = "picture.hosts: a.exmaple matches no host that was asked within the last day; did you mean a.example?\n"
+	if got := notes.String(); got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
 func TestHostsNone(t *testing.T) {
 	t.Parallel()
 	view, out := setupHosts(t, false)
@@ -128,12 +147,12 @@ func TestHostRow(t *testing.T) {
 		Host: "a.example", InFlight: 1200,
 		Quotas: []gate.Quota{
 			{Window: time.Second, Limit: 20, Used: 3}, {Window: time.Minute, Limit: 200},
-			{Window: time.Hour, Limit: 5000, Used: 4999}, {Window: 24 * time.Hour, Limit: 10_000, Used: 10_000},
+			{Window: time.Hour, Limit: 5000, Used: 4999, Left: 1}, {Window: 24 * time.Hour, Limit: 10_000, Used: 10_000},
 		},
 		Breakers: []gate.BreakerState{{Name: "x", Reason: failure.ReasonTimeout}, {Name: "y", Reason: failure.ReasonDNS}},
 	})
 	want := []string{
-		"a.example", "0", "1,200", "3/20 per second, 0/200 per minute, 4,999/5,000 per hour, 10,000/10,000 per day",
+		"a.example", "0", "1,200", "3/20 per second, 0/200 per minute, 4,999/5,000 per hour (1 left), 10,000/10,000 per day (0 left)",
 		"-", "-", "x: trying, timeout; y: trying, dns",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {

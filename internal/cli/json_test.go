@@ -8,6 +8,11 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/picharvest/picharvest/internal/app"
+	"github.com/picharvest/picharvest/internal/export"
+	"github.com/picharvest/picharvest/internal/recordjson"
+	"github.com/picharvest/picharvest/internal/results"
 )
 
 // docs/json.md is a promise: every key that is written is in it, every key
@@ -19,13 +24,20 @@ func TestJSONKeysAreDocumented(t *testing.T) {
 		t.Fatal(err)
 	}
 	for heading, v := range map[string]any{
-		"## `harvest results --json`":        nameJSON{},
-		"A picture:":                         pictureJSON{},
+		"## `harvest results --json`":        recordjson.Name{},
+		"A picture:":                         recordjson.Picture{},
+		"Stale:":                             recordjson.Stale{},
 		"## `harvest status --json`":         statusJSON{},
+		"A refresh:":                         results.Refreshed{},
 		"## `harvest status --hosts --json`": hostJSON{},
 		"A limit:":                           quotaJSON{},
 		"A breaker:":                         breakerJSON{},
 		"## `harvest enqueue --json`":        enqueueJSON{},
+		"## `harvest doctor --json`":         app.Finding{},
+		"## `harvest verify --json`":         verifyJSON{},
+		"## `harvest duplicates --json`":     duplicateJSON{},
+		"## `harvest export --json`":         exportJSON{},
+		"A shard:":                           export.Shard{},
 	} {
 		want := keysOf(reflect.TypeOf(v))
 		got := documented(t, string(doc), heading)

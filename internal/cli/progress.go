@@ -110,7 +110,7 @@ func (b *bar) label() string {
 
 func (b *bar) name(r results.Record) {
 	b.mu.Lock()
-	b.last = fmt.Sprintf("%s: %s", printable(r.Name), r.State)
+	b.last = fmt.Sprintf("%s: %s", printable(r.Name), state(r))
 	b.mu.Unlock()
 }
 
@@ -167,7 +167,10 @@ func (l *lines) name(r results.Record) {
 	if f := r.Explain(); f != nil {
 		what = fmt.Sprintf(" (%s: %s)", f.Reason, printable(f.Message))
 	}
-	fmt.Fprintf(l.w, "%s: %s%s\n", printable(r.Name), r.State, what)
+	if r.Stale != nil {
+		what = fmt.Sprintf(" (%s)", printable(staleWords(*r.Stale)))
+	}
+	fmt.Fprintf(l.w, "%s: %s%s\n", printable(r.Name), state(r), what)
 	if l.shown == eachName {
 		fmt.Fprintf(l.w, "further names are only counted\n")
 	}
@@ -230,7 +233,7 @@ func (j *jsonLines) counts(c results.Counts, sealed bool) {
 	j.last = time.Now()
 	// A progress line that cannot be written is no reason to stop work.
 	_ = j.enc.Encode(map[string]any{
-		"event": "progress", "seconds": time.Since(j.began).Seconds(), "states": c,
+		"event": "progress", "seconds": time.Since(j.began).Seconds(), "states": c.ByState(), "refreshing": c[results.Refreshing],
 		"total": c.Total(), "settled": c.Settled(), "sealed": sealed,
 	})
 }

@@ -18,13 +18,13 @@ import (
 func providersCommand(env *Env) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "providers",
-		Short: "List, show and test lookup services",
+		Short: "List, show, test and check lookup services",
 		Long: `A provider is the definition of a lookup service: how to ask it about a name,
 and where in its answer the pictures are. Your own stand as YAML files in the
 folder harvest/providers of your configuration, in the folder providers.folder,
 or in the configuration file.`,
 	}
-	c.AddCommand(providersList(env), providersShow(env), providersTest(env))
+	c.AddCommand(providersList(env), providersShow(env), providersTest(env), providersCheck(env))
 	return c
 }
 
@@ -99,12 +99,15 @@ func limitWords(l lookup.Limits) string {
 func providersShow(env *Env) *cobra.Command {
 	return &cobra.Command{
 		Use:   "show NAME",
-		Short: "Print a definition",
+		Short: "Print a definition, and the params that it takes",
 		Args:  cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			_, e, err := providerEntry(env, c, args[0])
 			if err != nil {
 				return err
+			}
+			for _, p := range e.Params {
+				fmt.Fprintf(env.Err, "--param %s\n", printable(p.String()))
 			}
 			_, err = env.Out.Write(e.YAML())
 			return err
@@ -115,8 +118,10 @@ func providersShow(env *Env) *cobra.Command {
 func providersTest(env *Env) *cobra.Command {
 	var offline bool
 	var name string
+	var most maxPictures
+	var params paramFlag
 	c := &cobra.Command{
-		Use:   "test PROVIDER [--name NAME] [--offline]",
+		Use:   "test PROVIDER [--name NAME] [--max-pictures N] [--offline]",
 		Short: "Ask a provider and show what is taken from its answer",
 		Long: `Ask a provider about one name, and show the request, the status, and what was
 taken from the answer. With --offline the answers recorded beside the definition
@@ -132,6 +137,16 @@ are used and nothing is sent.`,
 			def, err := app.Definition(s.settings, s.catalogue, e.Name)
 			if err != nil {
 				return usage(err)
+			}
+			values, err := params.values()
+			if err != nil {
+				return err
+			}
+			if def, err = def.WithParams(values); err != nil {
+				return usage(err)
+			}
+			if !def.Asks() {
+				return usagef("provider %s asks nobody; see what it makes of a file with: harvest enqueue --provider %s --file FILE --dry-run", e.Name, e.Name)
 			}
 			if offline {
 				return testOffline(env, e, def)
@@ -149,7 +164,7 @@ are used and nothing is sent.`,
 			if err := showRequest(env, def, name); err != nil {
 				return err
 			}
-			answer, err := client.Lookup(c.Context(), name)
+			answer, _, err := client.Revalidate(c.Context(), lookup.Query{Name: name, MaxPictures: int(most)}, "")
 			if err != nil {
 				return &coded{ExitFailed, fmt.Errorf("lookup of %q: %w", name, err)}
 			}
@@ -157,7 +172,9 @@ are used and nothing is sent.`,
 			return nil
 		},
 	}
+	c.Flags().StringArrayVar((*[]string)(&params), "param", nil, "`name=value` for the provider, such as lang=de; may be given again")
 	c.Flags().BoolVar(&offline, "offline", false, "use the recorded answers")
+	c.Flags().Var(&most, "max-pictures", "at most `number` pictures, over as many pages as that takes (default: what the provider says)")
 	c.Flags().StringVar(&name, "name", "", "the `name` to ask about (default: that of the first sample)")
 	env.setting(c.Flags(), "contact", "contact", "", "`address` that services may write to; some demand one")
 	return c
@@ -195,7 +212,7 @@ func testOffline(env *Env, e *lookup.Entry, def *lookup.Definition) error {
 }
 
 func showRequest(env *Env, def *lookup.Definition, name string) error {
-	req, err := def.Example(name, lookup.SystemSecrets)
+	req, err := def.Example(lookup.Query{Name: name}, lookup.SystemSecrets)
 	if err != nil {
 		return usage(err)
 	}
@@ -225,6 +242,12 @@ func showAnswer(env *Env, a lookup.Answer) {
 		if value != "" {
 			fmt.Fprintf(env.Out, "%-12s %s\n", what, printable(value))
 		}
+	}
+	if a.Then != "" {
+		line("then", "GET "+a.Then)
+	}
+	for _, next := range a.Next {
+		line("next", "GET "+next)
 	}
 	line("verdict", a.Verdict.String())
 	for i, p := range a.Pictures {

@@ -3,11 +3,10 @@ package cli
 import (
 	"bufio"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -16,53 +15,138 @@ import (
 
 	"github.com/picharvest/picharvest/internal/app"
 	"github.com/picharvest/picharvest/internal/failure"
+	"github.com/picharvest/picharvest/internal/licence"
+	"github.com/picharvest/picharvest/internal/recordjson"
 	"github.com/picharvest/picharvest/internal/results"
 )
 
 // pageRows is how many rows a listing shows unless told otherwise.
 const pageRows = 50
 
+// selection is the flags that select names, as they were typed.
+type selection struct {
+	results.Words
+	after string
+}
+
+func (s *selection) add(c *cobra.Command) {
+	f := c.Flags()
+	f.StringVar(&s.Name, "name", "", "only this `name`")
+	f.StringVar(&s.State, "state", "", "only names in these `states`: some of "+wordList(allStates()))
+	f.StringVar(&s.Reason, "reason", "", "only names that failed for these `reasons`")
+	f.StringVar(&s.Host, "host", "", "only names that failed at this `host`")
+	f.StringArrayVar(&s.Where, "where", nil, "only names with this `attribute=value`; several must all hold")
+	f.StringVar(&s.Licence, "licence", "", "only names whose licence means this SPDX `identifier`, such as CC-BY-4.0")
+	f.StringVar(&s.after, "after", "", "go on behind this `place`, as the footer shows it: LINE or LINE:NAME")
+	complete(c, "state", func() []string { return words(allStates()) })
+	complete(c, "reason", func() []string { return words(failure.Reasons()) })
+	complete(c, "licence", licence.Known)
+}
+
+// query reads the flags.
+func (s *selection) query() (results.Query, error) {
+	q, err := asFlags(s.Query())
+	if err == nil && s.after != "" {
+		q.After, err = parsePlace(s.after)
+	}
+	return q, err
+}
+
+// asFlags makes a word that is none a wrong flag.
+func asFlags(q results.Query, err error) (results.Query, error) {
+	if err == nil {
+		return q, nil
+	}
+	if bad, ok := errors.AsType[*results.WordError](err); ok && bad.Key == "where" {
+		return q, usagef("--where %s: %s", quoteArg(bad.Word), bad.Hint)
+	}
+	return q, usagef("%w", err)
+}
+
+func allStates() []results.State { return append(results.States(), results.Marks()...) }
+
+// parsePlace reads LINE:NAME, or LINE for behind all names of that line.
+func parsePlace(s string) (results.Position, error) {
+	line, name, named := strings.Cut(s, ":")
+	n, err := strconv.ParseInt(line, 10, 64)
+	if err != nil || n < 0 {
+		return results.Position{}, usagef("--after %s: give the place that the footer shows, LINE or LINE:NAME", quoteArg(s))
+	}
+	if !named {
+		return results.Position{Line: n + 1}, nil
+	}
+	return results.Position{Line: n, Name: name}, nil
+}
+
+// place writes a position as parsePlace reads it.
+func place(r results.Record) string { return fmt.Sprintf("%d:%s", r.Line, r.Name) }
+
+// again is the command line that lists the same names of a batch.
+func (s *selection) again(batch string) []string {
+	words := []string{"results", batch}
+	for _, f := range [][2]string{{"--name", s.Name}, {"--state", s.State}, {"--reason", s.Reason}, {"--host", s.Host}, {"--licence", s.Licence}} {
+		if f[1] != "" {
+			words = append(words, f[0], f[1])
+		}
+	}
+	for _, w := range s.Where {
+		words = append(words, "--where", w)
+	}
+	return words
+}
+
 func resultsCommand(env *Env) *cobra.Command {
 	var (
-		q      results.Query
-		state  string
-		reason string
-		limit  int
-		asJSON bool
+		sel         selection
+		limit       int
+		all, asJSON bool
+		errorsTo    string
 	)
 	c := &cobra.Command{
-		Use:   "results [BATCH]",
+		Use:   "results [BATCH...]",
 		Short: "List what became of each name",
 		Long: `List what became of each name, in the order of the names file. Without BATCH
-the newest batch is listed. At most 50 names are shown unless --limit says
-otherwise; --limit 0 shows all. With --json each name is one object a line, and
-all are written unless --limit is given.`,
+the newest batch is listed, or with --name all of them; --all lists all of them
+too. At most 50 names of a batch are shown unless --limit says otherwise;
+--limit 0 shows all, and --after goes on where the footer says. With --json each
+name is one object a line, which harvest import reads, and all are written
+unless --limit is given.
+
+Several states or reasons have commas between them. --where ATTRIBUTE=VALUE compares the whole value, capitals or not, with what the
+provider said; the attribute is written as results --json shows it.
+
+--errors-to FILE lists nothing. It writes the names that failed, in whole or in
+part, as a names file: all of them, or those that the other flags select. The
+file is there when it is whole.`,
 		Example: `  harvest results
-  harvest results names --state failed
-  harvest results names --reason timeout --limit 0
-  harvest results names --name "Brus Lee" --json`,
-		Args: cobra.MaximumNArgs(1),
+  harvest results names --state failed,partial
+  harvest results names --where age=30 --where country=Norway
+  harvest results --name "Brus Lee" --json
+  harvest results species --licence CC0-1.0
+  harvest results names --reason timeout --errors-to again.txt`,
 		RunE: func(c *cobra.Command, args []string) error {
-			var err error
-			if q.State, err = parseState(state); err != nil {
-				return err
-			}
-			if q.Reason, err = parseReason(reason); err != nil {
+			q, err := sel.query()
+			if err != nil {
 				return err
 			}
 			if limit < 0 {
 				return usagef("--limit %d: give a number of rows, or 0 for all", limit)
 			}
-			if asJSON && !c.Flags().Changed("limit") {
+			if (asJSON || errorsTo != "") && !c.Flags().Changed("limit") {
 				limit = 0
 			}
+			if errorsTo != "" {
+				if q, err = failedOnly(q); err != nil {
+					return err
+				}
+			}
 			ctx := c.Context()
-			a, err := env.open(ctx, c, app.Read, slog.LevelWarn)
+			a, err := env.open(ctx, c, app.Read)
 			if err != nil {
 				return err
 			}
 			defer a.Close(ctx)
-			b, err := chooseBatch(ctx, a, args)
+			batches, err := chooseBatches(ctx, a, args, all || (q.Name != "" && len(args) == 0))
 			if errors.Is(err, errNoBatches) {
 				fmt.Fprintln(env.Err, err)
 				return nil
@@ -70,22 +154,26 @@ all are written unless --limit is given.`,
 			if err != nil {
 				return err
 			}
-			l := listing{a: a, batch: b, limit: limit}
-			if asJSON {
-				return l.json(ctx, env.Out, q)
+			if len(batches) > 1 && sel.after != "" {
+				return usagef("--after is a place in one batch: give one BATCH")
 			}
-			return l.table(ctx, env, q)
+			l := listing{a: a, limit: limit, sel: sel, several: len(batches) > 1}
+			switch {
+			case errorsTo != "":
+				return l.errorsTo(ctx, env, batches, q, errorsTo)
+			case asJSON:
+				return l.json(ctx, env.Out, batches, q)
+			}
+			return l.tables(ctx, env, batches, q)
 		},
 	}
+	sel.add(c)
 	f := c.Flags()
-	f.StringVar(&q.Name, "name", "", "only this `name`")
-	f.StringVar(&state, "state", "", "only names in this `state`: "+strings.Join(stateWords(), ", "))
-	f.StringVar(&reason, "reason", "", "only names that failed for this `reason`")
-	f.StringVar(&q.Host, "host", "", "only names that failed at this `host`")
-	f.IntVar(&limit, "limit", pageRows, "show at most `N` names, 0 for all")
+	env.setting(f, "storage.url", "storage", "", "`place` of the pictures: a folder, or s3://bucket/prefix (default: pictures in the data folder)")
+	f.IntVar(&limit, "limit", pageRows, "show at most `N` names of a batch, 0 for all")
+	f.BoolVar(&all, "all", false, "all batches")
 	f.BoolVar(&asJSON, "json", false, "write one JSON object a line")
-	complete(c, "state", stateWords)
-	complete(c, "reason", reasonWords)
+	f.StringVar(&errorsTo, "errors-to", "", "write the names that failed to `file` as a names file; - is standard output")
 	return c
 }
 
@@ -93,29 +181,91 @@ all are written unless --limit is given.`,
 // columns.
 const partRows = 1000
 
-// listing writes the records of a batch.
+// listing writes the records of batches.
 type listing struct {
 	a     *app.App
-	batch results.Batch
 	limit int
+	sel   selection
+	// several batches are listed.
+	several bool
 }
 
-func (l listing) table(ctx context.Context, env *Env, q results.Query) error {
+// tables writes one table for each batch that has a name to show.
+func (l listing) tables(ctx context.Context, env *Env, batches []results.Batch, q results.Query) error {
+	empty := 0
+	for _, b := range batches {
+		shown, err := l.table(ctx, env, b, q)
+		if err != nil {
+			return err
+		}
+		if shown == 0 {
+			empty++
+		}
+	}
+	if empty < len(batches) {
+		return nil
+	}
+	if err := l.explainNone(ctx, batches, q); err != nil {
+		return err
+	}
+	if l.several {
+		fmt.Fprintf(env.Err, "none of %d batches has such a name (%s)\n", len(batches), l.a.Place)
+		return nil
+	}
+	if q.After != (results.Position{}) {
+		fmt.Fprintf(env.Err, "batch %s has no further name\n", batches[0].Name)
+		return nil
+	}
+	fmt.Fprintf(env.Err, "batch %s has no such name (%s)\n", batches[0].Name, l.a.Place)
+	return nil
+}
+
+// explainNone refuses a host or an attribute that the batches do not know.
+func (l listing) explainNone(ctx context.Context, batches []results.Batch, q results.Query) error {
+	if err := checkHost(ctx, l.a, q.Host, batches...); err != nil || len(q.Where) == 0 {
+		return err
+	}
+	var known []string
+	for _, b := range batches {
+		attributes, err := l.a.DB.Attributes(ctx, b)
+		if err != nil {
+			return err
+		}
+		known = append(known, attributes...)
+	}
+	slices.Sort(known)
+	known = slices.Compact(known)
+	for _, w := range q.Where {
+		if !slices.Contains(known, w.Name) {
+			return usagef("no name of %s has an attribute %q%s", batchWords(batches), w.Name, hint(w.Name, known))
+		}
+	}
+	return nil
+}
+
+// table writes the names of one batch and returns how many there were.
+func (l listing) table(ctx context.Context, env *Env, b results.Batch, q results.Query) (int, error) {
 	rows := [][]string{{"NAME", "STATE", "PICTURES", "SIZE", "FILE or REASON", "HOST", "TRIES", "UPDATED"}}
 	store := l.a.Settings.PicturesFolder()
 	out := bufio.NewWriter(env.Out)
 	var (
 		cols  columns
 		shown int
+		last  results.Record
+		more  bool
 	)
-	for r, err := range l.a.DB.Each(ctx, l.batch, q) {
+	for r, err := range l.a.DB.Each(ctx, b, q) {
+		if isKeyError(err) {
+			break // it comes last, and a warning told of it
+		}
 		if l.limit > 0 && shown == l.limit {
+			more = true
 			break
 		}
 		shown++
 		if len(rows) == partRows {
 			if err := cols.write(out, rows); err != nil {
-				return err
+				return shown, err
 			}
 			rows = rows[:0]
 		}
@@ -124,60 +274,65 @@ func (l listing) table(ctx context.Context, env *Env, q results.Query) error {
 			continue
 		}
 		if err != nil {
-			return err
+			return shown, err
 		}
+		last = r
 		rows = append(rows, row(r, store))
 	}
 	if shown == 0 {
-		fmt.Fprintf(env.Err, "batch %s has no such name (%s)\n", l.batch.Name, l.a.Place)
-		return nil
+		return 0, nil
 	}
 	if err := cols.write(out, rows); err != nil {
-		return err
+		return shown, err
 	}
 	if err := out.Flush(); err != nil {
-		return err
+		return shown, err
 	}
-	return l.footer(ctx, env.Err, q, shown)
+	return shown, l.footer(ctx, env.Err, b, q, shown, more, last)
 }
 
 // footer says how many names there are and what to type next.
-func (l listing) footer(ctx context.Context, w io.Writer, q results.Query, shown int) error {
-	total, err := l.a.DB.Count(ctx, l.batch, q)
-	if err != nil {
-		return err
-	}
-	batch := l.batch.Name
-	if int64(shown) < total {
-		fmt.Fprintf(w, "%d of %s in batch %s; all of them: %s\n", shown, nameCount(total), batch, next(l.a, append(selection(batch, q), "--limit", "0")...))
+func (l listing) footer(ctx context.Context, w io.Writer, b results.Batch, q results.Query, shown int, more bool, last results.Record) error {
+	batch := b.Name
+	if more {
+		on := next(l.a, append(l.sel.again(batch), "--after", place(last))...)
+		if len(q.Where) > 0 || q.Licence != "" {
+			// To count them every record would have to be read.
+			fmt.Fprintf(w, "%s in batch %s and more; go on: %s\n", nameCount(int64(shown)), batch, on)
+			return nil
+		}
+		total, err := l.a.DB.Count(ctx, b, q)
+		if isKeyError(err) {
+			fmt.Fprintf(w, "%s in batch %s and more; go on: %s\n", nameCount(int64(shown)), batch, on)
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(w, "%d of %s in batch %s; go on: %s; all of them: %s\n", shown, nameCount(total), batch, on,
+			next(l.a, append(l.sel.again(batch), "--limit", "0")...))
 		return nil
 	}
-	c, err := l.a.DB.Counts(ctx, l.batch)
-	if err != nil {
+	c, err := l.a.DB.Counts(ctx, b)
+	if err != nil && !isKeyError(err) {
 		return err
 	}
-	fmt.Fprintf(w, "%s in batch %s", nameCount(total), batch)
+	if q.After != (results.Position{}) {
+		fmt.Fprintf(w, "the last %s", nameCount(int64(shown)))
+	} else {
+		fmt.Fprint(w, nameCount(int64(shown)))
+	}
+	fmt.Fprintf(w, " in batch %s", batch)
 	switch failed := c[results.Failed] + c[results.Partial]; {
-	case failed > 0 && q.State == "" && q.Reason == "":
+	case failed > 0 && l.sel.State == "" && l.sel.Reason == "":
 		fmt.Fprintf(w, "; %s failed: %s, then %s", count(failed), next(l.a, "results", batch, "--state", "failed"), next(l.a, "retry", batch))
-	case failed > 0 && q.Reason != "":
-		fmt.Fprintf(w, "; try them again: %s", next(l.a, "retry", batch, "--reason", string(q.Reason)))
+	case failed > 0 && l.sel.Reason != "":
+		fmt.Fprintf(w, "; try them again: %s", next(l.a, "retry", batch, "--reason", l.sel.Reason))
 	case failed > 0:
 		fmt.Fprintf(w, "; try them again: %s", next(l.a, "retry", batch))
 	}
 	fmt.Fprintln(w)
 	return nil
-}
-
-// selection is the words that list what q selects.
-func selection(batch string, q results.Query) []string {
-	words := []string{"results", batch}
-	for _, f := range [][2]string{{"--name", q.Name}, {"--state", string(q.State)}, {"--reason", string(q.Reason)}, {"--host", q.Host}} {
-		if f[1] != "" {
-			words = append(words, f[0], f[1])
-		}
-	}
-	return words
 }
 
 func row(r results.Record, store string) []string {
@@ -206,19 +361,34 @@ func row(r results.Record, store string) []string {
 	if f := r.Explain(); f != nil && (r.State == results.Failed || r.State == results.Partial) {
 		what = fmt.Sprintf("%s: %s", f.Reason, f.Message)
 	}
+	if r.Stale != nil {
+		what = staleWords(*r.Stale) + "; " + orDash(what)
+	}
 	return []string{
-		r.Name, string(r.State), pictures, weight, orDash(what), orDash(r.Host),
-		strconv.Itoa(tries(r)), r.Updated.Local().Format(time.DateTime),
+		r.Name, state(r), pictures, weight, orDash(what), orDash(r.Host),
+		strconv.Itoa(recordjson.Tries(r)), r.Updated.Local().Format(time.DateTime),
 	}
 }
 
-// tries is how often the name was tried, the good try included.
-func tries(r results.Record) int {
-	switch r.State {
-	case results.Queued, results.Failed, results.Cancelled:
-		return r.FailedTries
+// state is a record's state, with its marks.
+func state(r results.Record) string {
+	s := string(r.State)
+	if r.Stale != nil {
+		s += ", " + string(results.Stale)
 	}
-	return r.FailedTries + 1
+	if r.Refresh != nil {
+		s += ", " + string(results.Refreshing)
+	}
+	return s
+}
+
+// staleWords says since when a name is stale, and why.
+func staleWords(s results.Staleness) string {
+	why := string(s.Failure.Reason)
+	if s.Failure.Message != "" {
+		why += ": " + s.Failure.Message
+	}
+	return fmt.Sprintf("stale since %s: %s", s.Since.Local().Format(time.DateTime), why)
 }
 
 func orDash(s string) string {
@@ -226,105 +396,4 @@ func orDash(s string) string {
 		return "-"
 	}
 	return s
-}
-
-// nameJSON is one name in `results --json`. Its keys are documented in
-// docs/json.md and held there by a test.
-type nameJSON struct {
-	Batch       string            `json:"batch"`
-	Name        string            `json:"name"`
-	Line        int64             `json:"line"`
-	State       results.State     `json:"state"`
-	Generation  int64             `json:"generation"`
-	Tries       int               `json:"tries"`
-	Updated     time.Time         `json:"updated"`
-	Attributes  map[string]string `json:"attributes,omitempty"`
-	Truncated   bool              `json:"truncated,omitempty"`
-	Licence     string            `json:"licence,omitempty"`
-	Attribution string            `json:"attribution,omitempty"`
-	Source      string            `json:"source,omitempty"`
-	Pictures    []pictureJSON     `json:"pictures,omitempty"`
-	Reason      failure.Reason    `json:"reason,omitempty"`
-	Kind        string            `json:"kind,omitempty"`
-	Host        string            `json:"host,omitempty"`
-	Message     string            `json:"message,omitempty"`
-	Error       string            `json:"error,omitempty"`
-}
-
-type pictureJSON struct {
-	Rank    int            `json:"rank"`
-	URL     string         `json:"url"`
-	File    string         `json:"file,omitempty"`
-	Kind    string         `json:"kind,omitempty"`
-	Bytes   int64          `json:"bytes,omitempty"`
-	Width   int            `json:"width,omitempty"`
-	Height  int            `json:"height,omitempty"`
-	SHA256  string         `json:"sha256,omitempty"`
-	Reason  failure.Reason `json:"reason,omitempty"`
-	Message string         `json:"message,omitempty"`
-}
-
-func (l listing) json(ctx context.Context, w io.Writer, q results.Query) error {
-	out := bufio.NewWriter(w)
-	enc := json.NewEncoder(out)
-	enc.SetEscapeHTML(false)
-	store := l.a.Settings.PicturesFolder()
-	n := 0
-	for r, err := range l.a.DB.Each(ctx, l.batch, q) {
-		if l.limit > 0 && n == l.limit {
-			break
-		}
-		n++
-		j := nameJSON{Batch: l.batch.Name, Name: r.Name, Line: r.Line}
-		if results.IsRecordError(err) {
-			j.Error = err.Error()
-		} else if err != nil {
-			return errors.Join(err, out.Flush())
-		} else {
-			j = describe(l.batch.Name, r, store)
-		}
-		if err := enc.Encode(j); err != nil {
-			return err
-		}
-	}
-	return out.Flush()
-}
-
-func describe(batch string, r results.Record, store string) nameJSON {
-	j := nameJSON{
-		Batch: batch, Name: r.Name, Line: r.Line, State: r.State, Generation: r.Generation,
-		Tries: tries(r), Updated: r.Updated, Reason: r.Reason, Host: r.Host,
-	}
-	if f := r.Explain(); f != nil {
-		j.Kind, j.Message = f.Kind(), f.Message
-	}
-	if r.Lookup == nil {
-		return j
-	}
-	j.Truncated, j.Licence, j.Attribution, j.Source = r.Lookup.Truncated, r.Lookup.Licence, r.Lookup.Attribution, r.Lookup.Source
-	for _, attr := range r.Lookup.Attributes {
-		if j.Attributes == nil {
-			j.Attributes = make(map[string]string)
-		}
-		j.Attributes[attr.Name] = attr.Value
-	}
-	for i, candidates := range r.Lookup.Pictures {
-		p := pictureJSON{Rank: i + 1}
-		if len(candidates) > 0 {
-			p.URL = candidates[0]
-		}
-		switch o := r.Outcomes[i+1]; {
-		case o.Picture != nil:
-			s := o.Picture
-			if s.Candidate < len(candidates) {
-				p.URL = candidates[s.Candidate]
-			}
-			p.File, p.Kind, p.Bytes, p.Width, p.Height = app.PicturePath(store, s.Key), s.Kind, s.Bytes, s.Width, s.Height
-			p.SHA256 = s.Hex()
-		case o.Failure != nil:
-			p.Reason, p.Message = o.Failure.Reason, o.Failure.Message
-		}
-		j.Pictures = append(j.Pictures, p)
-	}
-	return j
 }

@@ -2,18 +2,21 @@ package cli
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/picharvest/picharvest/internal/app"
+	"github.com/picharvest/picharvest/internal/gate"
 	"github.com/picharvest/picharvest/internal/results"
 )
 
@@ -22,8 +25,9 @@ func statusCommand(env *Env) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "status [BATCH]",
 		Short: "Show how far batches are",
-		Long: `Show how many names of each batch are in which state, and why names failed.
-Without BATCH all batches are shown. --watch shows it again every second until
+		Long: `Show how many names of each batch are in which state, why and at which hosts
+names failed, how many are settled a second and how long the rest will take,
+and what is left of the quotas that hosts give for an hour or a day. Without BATCH all batches are shown. --watch shows it again every second until
 all of them are finished.
 
 --hosts shows, in the place of batches, what all workers together ask of the
@@ -40,17 +44,27 @@ requests through.`,
 				return usagef("--hosts shows the hosts of all batches: leave %s out", quoteArg(args[0]))
 			}
 			ctx := c.Context()
-			a, err := env.open(ctx, c, app.Read, slog.LevelWarn)
+			a, err := env.open(ctx, c, app.Read)
 			if err != nil {
 				return err
 			}
 			defer a.Close(ctx)
 			wipe := watch && !asJSON && isTerminal(env.Out)
-			show := (&statusView{a: a, out: env.Out, asJSON: asJSON, clear: wipe}).show
+			g := a.Gate()
+			defer g.Close()
+			batches := &statusView{a: a, gate: g, out: env.Out, asJSON: asJSON, clear: wipe}
+			show := batches.show
+			if !hosts && !watch {
+				if err := batches.firstLook(ctx, args); errors.Is(err, errNoBatches) {
+					fmt.Fprintln(env.Err, err)
+					return nil
+				} else if err != nil {
+					return err
+				}
+			}
 			if hosts {
-				g := a.Gate()
-				defer g.Close()
-				show = (&hostsView{gate: g, place: a.Place, out: env.Out, asJSON: asJSON, clear: wipe}).show
+				show = (&hostsView{gate: g, place: a.Place, out: env.Out, asJSON: asJSON, clear: wipe,
+					limits: a.Settings.Picture.Limits, notes: env.Err}).show
 			}
 			for {
 				open, err := show(ctx, args)
@@ -78,10 +92,11 @@ requests through.`,
 // statusView shows batches, and remembers the last look for the rate.
 type statusView struct {
 	a      *app.App
+	gate   *gate.Gate
 	out    io.Writer
 	asJSON bool
 	clear  bool
-	last   map[string]sample
+	last   map[string][]sample
 }
 
 type sample struct {
@@ -92,22 +107,31 @@ type sample struct {
 // statusJSON is one batch in `status --json`; docs/json.md says what the keys
 // mean.
 type statusJSON struct {
-	Batch       string           `json:"batch"`
-	Provider    string           `json:"provider"`
-	Status      results.Status   `json:"status"`
-	State       string           `json:"state"`
-	Created     time.Time        `json:"created"`
-	Source      string           `json:"source"`
-	Shards      int              `json:"shards"`
-	Enqueuing   int              `json:"enqueuing"`
-	Interrupted []string         `json:"interrupted,omitempty"`
-	Sealed      bool             `json:"sealed"`
-	Finished    bool             `json:"finished"`
-	Names       int64            `json:"names"`
-	States      results.Counts   `json:"states"`
-	Reasons     map[string]int64 `json:"reasons,omitempty"`
-	PerSecond   float64          `json:"per_second,omitempty"`
-	ETASeconds  float64          `json:"eta_seconds,omitempty"`
+	Batch       string             `json:"batch"`
+	Provider    string             `json:"provider"`
+	Status      results.Status     `json:"status"`
+	State       string             `json:"state"`
+	Created     time.Time          `json:"created"`
+	Source      string             `json:"source"`
+	Shards      int                `json:"shards"`
+	MaxPictures int                `json:"max_pictures,omitempty"`
+	Enqueuing   int                `json:"enqueuing"`
+	Interrupted []string           `json:"interrupted,omitempty"`
+	Sealed      bool               `json:"sealed"`
+	Finished    bool               `json:"finished"`
+	Names       int64              `json:"names"`
+	States      results.Counts     `json:"states"`
+	Refreshing  int64              `json:"refreshing"`
+	Stale       int64              `json:"stale"`
+	Refresh     *results.Refreshed `json:"refresh,omitempty"`
+	Reasons     map[string]int64   `json:"reasons,omitempty"`
+	Hosts       map[string]int64   `json:"hosts,omitempty"`
+	PerSecond   float64            `json:"per_second,omitempty"`
+	ETASeconds  float64            `json:"eta_seconds,omitempty"`
+	// Quotas are those of all hosts, whatever batch asks them.
+	Quotas  map[string]map[string]quotaJSON `json:"quotas,omitempty"`
+	Limited bool                            `json:"limited,omitempty"`
+	Error   string                          `json:"error,omitempty"`
 }
 
 // show writes the batches once and reports whether one is not finished.
@@ -126,9 +150,14 @@ func (s *statusView) show(ctx context.Context, args []string) (bool, error) {
 		open = open || !j.Finished
 		all = append(all, j)
 	}
+	quotas, err := s.quotas(ctx)
+	if err != nil {
+		return false, err
+	}
 	if s.asJSON {
 		enc := json.NewEncoder(s.out)
 		for _, j := range all {
+			j.Quotas = quotas
 			if err := enc.Encode(j); err != nil {
 				return false, err
 			}
@@ -145,6 +174,7 @@ func (s *statusView) show(ctx context.Context, args []string) (bool, error) {
 		}
 		j.text(out)
 	}
+	quotaText(out, quotas)
 	return open, out.Flush()
 }
 
@@ -161,6 +191,18 @@ func (s *statusView) batches(ctx context.Context, args []string) ([]results.Batc
 }
 
 func (s *statusView) status(ctx context.Context, b results.Batch) (statusJSON, error) {
+	err := b.Broken
+	if err == nil {
+		err = s.a.DB.CheckKeys(ctx, b)
+	}
+	if _, broken := errors.AsType[*results.KeyError](err); broken {
+		return statusJSON{
+			Batch: b.Name, Provider: b.Provider, Status: b.Status, State: "broken", Source: b.Source, Error: err.Error(),
+		}, nil
+	}
+	if err != nil {
+		return statusJSON{}, err
+	}
 	c, err := s.a.DB.Counts(ctx, b)
 	if err != nil {
 		return statusJSON{}, err
@@ -171,8 +213,17 @@ func (s *statusView) status(ctx context.Context, b results.Batch) (statusJSON, e
 	}
 	j := statusJSON{
 		Batch: b.Name, Provider: b.Provider, Status: b.Status, Created: b.Created, Source: b.Source, Shards: b.Shards,
-		Enqueuing: b.Enqueuing, Interrupted: b.Interrupted, Sealed: b.Sealed, Finished: b.Finished(c),
-		Names: c.Total(), States: c, State: standing(b, c),
+		MaxPictures: b.MaxPictures,
+		Enqueuing:   b.Enqueuing, Interrupted: b.Interrupted, Sealed: b.Sealed, Finished: b.Finished(c),
+		Names: c.Total(), States: c.ByState(), State: standing(b, c), Limited: b.Limited && b.Status == results.Paused,
+		Refreshing: c[results.Refreshing], Stale: c[results.Stale],
+	}
+	refreshed, err := s.a.DB.Refreshed(ctx, b)
+	if err != nil {
+		return statusJSON{}, err
+	}
+	if !refreshed.Began.IsZero() {
+		j.Refresh = &refreshed
 	}
 	for _, r := range reasons {
 		if j.Reasons == nil {
@@ -180,19 +231,118 @@ func (s *statusView) status(ctx context.Context, b results.Batch) (statusJSON, e
 		}
 		j.Reasons[string(r.Reason)] = r.Names
 	}
-	now := sample{time.Now(), c.Settled()}
-	if last, ok := s.last[b.Name]; ok && c.Open() > 0 {
-		j.PerSecond = float64(now.settled-last.settled) / now.at.Sub(last.at).Seconds()
+	hosts, err := s.a.DB.Hosts(ctx, b, statusHosts)
+	if err != nil {
+		return statusJSON{}, err
+	}
+	for _, h := range hosts {
+		if j.Hosts == nil {
+			j.Hosts = make(map[string]int64)
+		}
+		j.Hosts[h.Host] = h.Names
+	}
+	if c.Open() > 0 {
+		j.PerSecond = s.rate(b.Name, c.Settled())
 		if j.PerSecond > 0 && b.Sealed {
 			j.ETASeconds = float64(c.Open()) / j.PerSecond
 		}
-	} else {
-		if s.last == nil {
-			s.last = make(map[string]sample)
-		}
-		s.last[b.Name] = now
 	}
 	return j, nil
+}
+
+const (
+	// statusHosts is how many hosts a status tells apart.
+	statusHosts = 100
+	// topFew is how many reasons and hosts it writes out.
+	topFew = 10
+	// rateOver is the time over which names a second are counted.
+	rateOver = 10 * time.Second
+	// rateLook is how far apart the two looks of a single status are.
+	rateLook = 500 * time.Millisecond
+)
+
+// rate notes how many names are settled and returns how many were a second,
+// since the oldest look of the last seconds; 0 at the first.
+func (s *statusView) rate(batch string, settled int64) float64 {
+	if s.last == nil {
+		s.last = make(map[string][]sample)
+	}
+	now := sample{time.Now(), settled}
+	looks := append(s.last[batch], now)
+	for len(looks) > 2 && now.at.Sub(looks[0].at) > rateOver {
+		looks = looks[1:]
+	}
+	s.last[batch] = looks
+	if len(looks) == 1 {
+		return 0
+	}
+	// Deleting a name makes them fewer.
+	return max(0, float64(now.settled-looks[0].settled)/now.at.Sub(looks[0].at).Seconds())
+}
+
+// firstLook makes the first of two looks, where a batch is moving: one alone
+// shows no rate.
+func (s *statusView) firstLook(ctx context.Context, args []string) error {
+	batches, err := s.batches(ctx, args)
+	if err != nil {
+		return err
+	}
+	workers, err := s.a.DB.Workers(ctx)
+	if err != nil || workers == 0 {
+		return err
+	}
+	moving := false
+	for _, b := range batches {
+		c, err := s.a.DB.Counts(ctx, b)
+		if isKeyError(err) {
+			continue // told in its place
+		}
+		if err != nil {
+			return err
+		}
+		if b.Status == results.Running && c.Open() > 0 {
+			s.rate(b.Name, c.Settled())
+			moving = true
+		}
+	}
+	if !moving {
+		return nil
+	}
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(rateLook):
+		return nil
+	}
+}
+
+// quotas returns what hosts allow an hour or a day, and what is left of it.
+func (s *statusView) quotas(ctx context.Context) (map[string]map[string]quotaJSON, error) {
+	states, err := s.gate.Quotas(ctx)
+	if err != nil || len(states) == 0 {
+		return nil, err
+	}
+	quotas := make(map[string]map[string]quotaJSON)
+	for _, h := range states {
+		quotas[h.Host] = make(map[string]quotaJSON)
+		for _, q := range h.Quotas {
+			if q.Window >= time.Hour {
+				quotas[h.Host]["per_"+q.Word()] = quotaJSON{Limit: q.Limit, Used: q.Used, Left: q.Left}
+			}
+		}
+	}
+	return quotas, nil
+}
+
+// quotaText writes the quotas for people.
+func quotaText(w io.Writer, quotas map[string]map[string]quotaJSON) {
+	for _, host := range slices.Sorted(maps.Keys(quotas)) {
+		for _, window := range slices.Sorted(maps.Keys(quotas[host])) {
+			q := quotas[host][window]
+			fmt.Fprintf(w, "quota %s: %s of %s %s left\n", printable(host), count(int64(q.Left)), count(int64(q.Limit)),
+				strings.ReplaceAll(window, "_", " "))
+		}
+	}
 }
 
 // standing says in a word where a batch is.
@@ -211,9 +361,27 @@ func standing(b results.Batch, c results.Counts) string {
 }
 
 func (j statusJSON) text(w io.Writer) {
-	fmt.Fprintf(w, "%s: %s, %s, provider %s, since %s\n", j.Batch, j.State, nameCount(j.Names), j.Provider,
+	if j.Error != "" {
+		fmt.Fprintf(w, "%s: broken\n  %s\n", j.Batch, strings.ReplaceAll(j.Error, "\n", "\n  "))
+		return
+	}
+	most := ""
+	if j.MaxPictures > 0 {
+		most = fmt.Sprintf(", %s a name at most", plural(int64(j.MaxPictures), "picture"))
+	}
+	fmt.Fprintf(w, "%s: %s, %s, provider %s%s, since %s\n", j.Batch, j.State, nameCount(j.Names), j.Provider, most,
 		j.Created.Local().Format(time.DateTime))
 	fmt.Fprintf(w, "  %s\n", states(j.States))
+	if j.Refresh != nil {
+		still := ""
+		if j.Refreshing > 0 {
+			still = ", " + count(j.Refreshing) + " to come"
+		}
+		fmt.Fprintf(w, "  %s%s, since %s\n", refreshWords(*j.Refresh), still, j.Refresh.Began.Local().Format(time.DateTime))
+	}
+	if j.Stale > 0 {
+		fmt.Fprintf(w, "  %s stale: the last good answer is kept\n", count(j.Stale))
+	}
 	if j.PerSecond > 0 {
 		fmt.Fprintf(w, "  %.1f names/s", j.PerSecond)
 		if j.ETASeconds > 0 {
@@ -222,16 +390,39 @@ func (j statusJSON) text(w io.Writer) {
 		fmt.Fprintln(w)
 	}
 	if len(j.Reasons) > 0 {
-		var parts []string
-		for _, r := range reasonWords() {
-			if n := j.Reasons[r]; n > 0 {
-				parts = append(parts, fmt.Sprintf("%s %s", count(n), r))
-			}
-		}
-		fmt.Fprintf(w, "  failed for: %s\n", strings.Join(parts, ", "))
+		fmt.Fprintf(w, "  failed for: %s\n", top(j.Reasons))
+	}
+	if len(j.Hosts) > 0 {
+		fmt.Fprintf(w, "  failed at: %s\n", top(j.Hosts))
+	}
+	if n := j.States[results.Unreadable]; n > 0 {
+		fmt.Fprintf(w, "  %s: something else than a record stands for them in Redis; `harvest results %s --state unreadable` says what, `harvest retry %s --state unreadable` looks them up anew\n",
+			nameCount(n), j.Batch, j.Batch)
+	}
+	if open := j.States[results.Queued] + j.States[results.Found]; open > 0 && j.Status == results.Stopped {
+		fmt.Fprintf(w, "  %s are not given up yet; if nobody is at it, harvest cancel %s does the rest\n", nameCount(open), j.Batch)
+	}
+	if j.Limited {
+		fmt.Fprintln(w, "  paused by a limit of enqueue --wait; the same command again lets it go on")
 	}
 	if j.State == "interrupted" {
 		fmt.Fprintf(w, "  interrupted: not all names of %s were enqueued; enqueue that file again to complete it\n",
 			printable(strings.Join(j.Interrupted, ", ")))
 	}
+}
+
+// top writes the words with the most names, and how many others there are.
+func top(names map[string]int64) string {
+	words := slices.SortedFunc(maps.Keys(names), func(a, b string) int {
+		return cmp.Or(cmp.Compare(names[b], names[a]), cmp.Compare(a, b))
+	})
+	var parts []string
+	for i, w := range words {
+		if i == topFew {
+			parts = append(parts, fmt.Sprintf("and %d others", len(words)-topFew))
+			break
+		}
+		parts = append(parts, fmt.Sprintf("%s %s", count(names[w]), printable(w)))
+	}
+	return strings.Join(parts, ", ")
 }

@@ -12,12 +12,18 @@ import (
 	"github.com/picharvest/picharvest/internal/results"
 )
 
+// checkKeysEvery is how often who waits looks whether something that is not
+// ours keeps the batch from its end.
+const checkKeysEvery = 5 * time.Second
+
 // wait looks at the batch until it is finished, and shows how far it is. A
-// batch that comes to no end by itself is an error that says what to do.
-func wait(ctx context.Context, a *app.App, batch string, p progress, every time.Duration) (results.Batch, results.Counts, error) {
+// batch that comes to no end by itself is an error that says what to do. limit
+// may be nil; an error of it ends the wait.
+func wait(ctx context.Context, a *app.App, batch string, p progress, every time.Duration, limit func(results.Batch, results.Counts) error) (results.Batch, results.Counts, error) {
 	tick := time.NewTicker(every)
 	defer tick.Stop()
 	paused, seen := false, false
+	checked := time.Now()
 	for {
 		b, err := a.DB.Batch(ctx, batch)
 		if seen && errors.Is(err, results.ErrNoBatch) {
@@ -32,8 +38,14 @@ func wait(ctx context.Context, a *app.App, batch string, p progress, every time.
 			return b, nil, err
 		}
 		p.counts(c, b.Sealed)
+		if time.Since(checked) > checkKeysEvery {
+			if err := a.DB.CheckKeys(ctx, b); err != nil {
+				return b, c, err
+			}
+			checked = time.Now()
+		}
 		switch {
-		case b.Status == results.Stopped && c.Open() == 0:
+		case b.Status == results.Stopped:
 			return b, c, &coded{ExitFailed, fmt.Errorf("batch %s was cancelled", batch)}
 		case b.Finished(c):
 			return b, c, nil
@@ -45,6 +57,11 @@ func wait(ctx context.Context, a *app.App, batch string, p progress, every time.
 		case b.Status == results.Paused && !paused:
 			paused = true
 			a.Logger.Warn("the batch is paused; let it go on with: "+next(a, "resume", batch), "batch", batch)
+		}
+		if limit != nil {
+			if err := limit(b, c); err != nil {
+				return b, c, err
+			}
 		}
 		select {
 		case <-ctx.Done():
@@ -81,15 +98,44 @@ func summary(ctx context.Context, w io.Writer, a *app.App, b results.Batch, c re
 	return nil
 }
 
-// look shows once how far the batch is, if it is there.
-func look(ctx context.Context, a *app.App, batch string, p progress) error {
-	b, err := a.DB.Batch(ctx, batch)
-	if err != nil {
-		return ignoreNoBatch(err)
+// tellRefresh says what came of the batch's refresh, if this command asked
+// names again.
+func (b *batchFlags) tellRefresh(ctx context.Context, w io.Writer, a *app.App, batch results.Batch) error {
+	if !b.refresh && b.maxAge == "" {
+		return nil
 	}
-	c, err := a.DB.Counts(ctx, b)
+	r, err := a.DB.Refreshed(ctx, batch)
 	if err != nil {
 		return err
+	}
+	fmt.Fprintln(w, refreshWords(r))
+	if r.Failed > 0 {
+		fmt.Fprintf(w, "next: %s   (what could not be refreshed, and why)\n", next(a, "results", batch.Name, "--state", "stale"))
+	}
+	return nil
+}
+
+// refreshWords says what came of a refresh.
+func refreshWords(r results.Refreshed) string {
+	return fmt.Sprintf("refresh: %s unchanged, %s changed, %s gone, %s failed",
+		count(r.Unchanged), count(r.Changed), count(r.Gone), count(r.Failed))
+}
+
+// standingOf reads a batch and its counts.
+func standingOf(ctx context.Context, a *app.App, batch string) (results.Batch, results.Counts, error) {
+	b, err := a.DB.Batch(ctx, batch)
+	if err != nil {
+		return b, nil, err
+	}
+	c, err := a.DB.Counts(ctx, b)
+	return b, c, err
+}
+
+// look shows once how far the batch is, if it is there.
+func look(ctx context.Context, a *app.App, batch string, p progress) error {
+	_, c, err := standingOf(ctx, a, batch)
+	if err != nil {
+		return ignoreNoBatch(err)
 	}
 	p.counts(c, false)
 	return nil

@@ -13,6 +13,7 @@ import (
 	"github.com/picharvest/picharvest/internal/app"
 	"github.com/picharvest/picharvest/internal/failure"
 	"github.com/picharvest/picharvest/internal/redisconn"
+	"github.com/picharvest/picharvest/worker"
 )
 
 func workerCommand(env *Env) *cobra.Command {
@@ -25,10 +26,18 @@ picture store.
 
 The first SIGTERM or Ctrl-C ends taking work and lets the running tasks end for
 at most worker.shutdown_timeout; the rest goes back to the queue. The second
-ends the process at once; nothing is lost.`,
+ends the process at once; nothing is lost.
+
+A worker does the lookups of every provider that it has what it takes for. The
+others are left alone, and it says so; with --provider it refuses to start
+without what that one needs.
+
+Health, readiness and metrics are at /healthz, /readyz and /metrics of
+worker.listen; a second worker on one machine needs an address of its own.`,
 		Example: `  worker --concurrency 100
   worker --redis redis://10.0.0.5:6379 --storage /mnt/pictures
-  worker --only picture --pictures 200`,
+  worker --only picture --pictures 200
+  worker --listen 127.0.0.1:9465`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error { return work(c, env) },
 	}
@@ -36,7 +45,9 @@ ends the process at once; nothing is lost.`,
 	f := c.Flags()
 	env.setting(f, "worker.only", "only", "", "take tasks of one `kind`: lookup or picture")
 	env.setting(f, "worker.shutdown_timeout", "shutdown-timeout", "", "`time` that running tasks have to end (default 30s)")
+	env.setting(f, "provider", "provider", "p", "refuse to start without what this `service` needs, its contact or its secrets")
 	env.setting(f, "contact", "contact", "", "`address` that services may write to; some demand one")
+	env.setting(f, "worker.listen", "listen", "", "`host:port` for /healthz, /readyz and /metrics, or none (default "+worker.DefaultListen+")")
 	complete(c, "only", func() []string { return []string{"lookup", "picture"} })
 	return c
 }
@@ -51,10 +62,20 @@ func work(c *cobra.Command, env *Env) (err error) {
 	if err != nil {
 		return usage(err)
 	}
+	if s.Provider != "" {
+		if err := checkProvider(s, catalogue, s.Provider); err != nil {
+			return err
+		}
+	}
 	if _, err := app.CheckStore(ctx, s); err != nil {
 		return err
 	}
 	log := env.logger(s, slog.LevelInfo)
+	watch, err := app.NewWatch(ctx, s, log)
+	if err != nil {
+		return usage(err)
+	}
+	defer closeQuietly(watch.Close)
 	a, err := patient(ctx, s, log)
 	if err != nil {
 		if ctx.Err() != nil {
@@ -63,7 +84,8 @@ func work(c *cobra.Command, env *Env) (err error) {
 		return err
 	}
 	defer closeApp(a, &err)
-	w, closeStore, err := a.Worker(ctx, catalogue, "", nil)
+	a.Watch = watch
+	w, closeStore, err := a.Worker(ctx, catalogue, s.Provider, app.Told{})
 	if err != nil {
 		return setup(err)
 	}

@@ -20,6 +20,8 @@ type Counts struct {
 	// Early are requests that came while a Retry-After was running, later
 	// than one second after the first busy answer that opened it.
 	Early int `json:"early"`
+	// BusyTime is for how long in all a Retry-After was running.
+	BusyTime time.Duration `json:"busy_time"`
 	// Names holds one entry for each name asked, known or not. Names over 256
 	// bytes, which nobody has, are left out.
 	Names map[string]NameCount `json:"names"`
@@ -117,6 +119,11 @@ func (c *counter) spoiled(f fate, retryAfter time.Duration) {
 		c.busyFrom = now
 	}
 	if until := now.Add(retryAfter); until.After(c.busyUntil) {
+		begin := now
+		if c.busyUntil.After(now) {
+			begin = c.busyUntil // so far it is counted
+		}
+		c.total.BusyTime += until.Sub(begin)
 		c.busyUntil = until
 	}
 }

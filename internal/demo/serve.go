@@ -2,13 +2,13 @@ package demo
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
-	"sync"
 	"time"
+
+	"github.com/picharvest/picharvest/internal/httpd"
 )
 
 const (
@@ -43,58 +43,8 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 		ErrorLog:          slog.NewLogLogger(s.cfg.Log.Handler(), slog.LevelDebug),
 	}
 
-	unused := unusedConns{conns: make(map[net.Conn]struct{})}
-	server.ConnState = unused.state
-	server.RegisterOnShutdown(unused.close)
-
-	ended := make(chan error, 1)
-	go func() { ended <- server.Serve(ln) }()
-	select {
-	case err := <-ended:
+	if err := httpd.Serve(ctx, server, ln, drainTimeout+delay); err != nil {
 		return fmt.Errorf("demo server: %w", err)
-	case <-ctx.Done():
 	}
-
-	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTimeout+delay)
-	defer cancel()
-	err := server.Shutdown(drain)
-	if err != nil {
-		err = fmt.Errorf("demo server: answers under way were cut: %w", errors.Join(err, server.Close()))
-	}
-	if serveErr := <-ended; !errors.Is(serveErr, http.ErrServerClosed) {
-		err = errors.Join(err, fmt.Errorf("demo server: %w", serveErr))
-	}
-	return err
-}
-
-// unusedConns are the connections on which nothing has come yet. Clients open
-// more than they use, and Shutdown would wait 5 s for each.
-type unusedConns struct {
-	mu     sync.Mutex
-	conns  map[net.Conn]struct{}
-	closed bool
-}
-
-// state is [http.Server.ConnState].
-func (u *unusedConns) state(c net.Conn, st http.ConnState) {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	if st != http.StateNew {
-		delete(u.conns, c)
-		return
-	}
-	u.conns[c] = struct{}{}
-	if u.closed {
-		_ = c.Close() // nothing was ever said on it
-	}
-}
-
-// close closes them, and those that are still to come.
-func (u *unusedConns) close() {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	u.closed = true
-	for c := range u.conns {
-		_ = c.Close()
-	}
+	return nil
 }

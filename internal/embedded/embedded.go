@@ -20,6 +20,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -256,7 +257,14 @@ func (r *Redis) start(ctx context.Context, previous ownerFile) (server, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := writeOwnerFile(r.dir, s.info()); err != nil {
+	err = writeOwnerFile(r.dir, s.info())
+	if errors.Is(err, syscall.ENOSPC) {
+		// What is there can be read all the same, by this process alone.
+		r.opts.Logger.Warn("the disk of the data folder is full: nothing can be added to it, and no other command can join this one; make room",
+			"folder", r.dir)
+		err = nil
+	}
+	if err != nil {
 		return nil, errors.Join(err, s.close(ctx))
 	}
 	return s, nil

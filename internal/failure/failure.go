@@ -22,6 +22,7 @@ const (
 	ReasonRefusedAddress   Reason = "refused_address"    // the guard refuses the address that was dialled
 	ReasonTooManyRedirects Reason = "too_many_redirects" // more hops than allowed
 	ReasonRefusedRedirect  Reason = "refused_redirect"   // a hop that leaves the lookup's origin
+	ReasonRobots           Reason = "robots"             // robots.txt or an X-Robots-Tag asks us not to
 
 	// The exchange.
 	ReasonDNS         Reason = "dns"          // the host's name has no address
@@ -45,9 +46,14 @@ const (
 	// The picture's bytes.
 	ReasonNotAPicture   Reason = "not_a_picture"   // no jpeg, png, gif or webp
 	ReasonBrokenPicture Reason = "broken_picture"  // right kind, wrong structure
-	ReasonTooSmall      Reason = "too_small"       // fewer bytes or shorter sides than asked for
+	ReasonTooSmall      Reason = "too_small"       // fewer bytes or pixels, or shorter sides, than asked for
 	ReasonTooManyPixels Reason = "too_many_pixels" // sides or area beyond the limit
 	ReasonTooComplex    Reason = "too_complex"     // frames, scans or decoding time beyond the limit
+	ReasonRefusedKind   Reason = "refused_kind"    // a kind of picture that is not asked for
+	ReasonRefusedAspect Reason = "refused_aspect"  // wider or narrower than asked for
+
+	// What is said of the picture.
+	ReasonRefusedLicence Reason = "refused_licence" // a licence that is not asked for, or none that is known
 
 	// Ourselves.
 	ReasonStore    Reason = "store"    // the picture store cannot be written
@@ -59,11 +65,12 @@ const (
 // Reasons lists every reason in the order above.
 func Reasons() []Reason {
 	return []Reason{
-		ReasonBadURL, ReasonRefusedAddress, ReasonTooManyRedirects, ReasonRefusedRedirect,
+		ReasonBadURL, ReasonRefusedAddress, ReasonTooManyRedirects, ReasonRefusedRedirect, ReasonRobots,
 		ReasonDNS, ReasonNetwork, ReasonTLS, ReasonTimeout, ReasonTruncated, ReasonTooLarge,
 		ReasonMissing, ReasonForbidden, ReasonRefused, ReasonRateLimited, ReasonUnavailable,
 		ReasonBadAnswer, ReasonBlocked, ReasonProviderError, ReasonCredentials,
 		ReasonNotAPicture, ReasonBrokenPicture, ReasonTooSmall, ReasonTooManyPixels, ReasonTooComplex,
+		ReasonRefusedKind, ReasonRefusedAspect, ReasonRefusedLicence,
 		ReasonStore, ReasonCrashed, ReasonBadTask, ReasonInternal,
 	}
 }

@@ -39,6 +39,10 @@ type Request struct {
 	// the client certificate. Each hop is compared anew: no other host, port
 	// or scheme ever sees them. Empty: nobody does.
 	CredentialOrigin string
+	// OnRedirect, if set, is called with the URL of each redirect that may be
+	// followed, before it is. It may wait; its error ends the exchange and is
+	// what Do returns.
+	OnRedirect func(ctx context.Context, url string) error
 }
 
 // Response is an answer, of whatever status.
@@ -116,6 +120,12 @@ func (c *Client) Do(ctx context.Context, r Request) (*Response, error) {
 		if u, err = c.follow(first, u, resp.Header.Get("Location"), hop); err != nil {
 			x.cancel()
 			return nil, err
+		}
+		if r.OnRedirect != nil {
+			if err := r.OnRedirect(ctx, u.String()); err != nil {
+				x.cancel()
+				return nil, err
+			}
 		}
 		x.url = u
 	}

@@ -31,6 +31,11 @@ const (
 	horizon = 15 * time.Minute
 	// maxHold bounds what a host can ask for.
 	maxHold = time.Hour
+	// firstSlow and maxSlow bound the holds of a host that does not say for
+	// how long; slowCounts is how long after its end the last one counts.
+	firstSlow  = time.Second
+	maxSlow    = 5 * time.Minute
+	slowCounts = 10 * time.Minute
 	// scriptTime bounds one script, with all that the client does to send it.
 	scriptTime = 15 * time.Second
 )
@@ -69,6 +74,8 @@ type Gate struct {
 	breakers map[breakerKey]shut
 	changed  chan struct{} // closed when a hold or breaker changes
 	listed   map[string]time.Time
+	slow     map[string]bool   // hosts whose last hold came from Slow
+	known    map[string]*known // for Snapshot
 }
 
 // New returns the gate of an installation, in a namespace that is usually
@@ -82,6 +89,7 @@ func New(rdb redis.UniversalClient, namespace string, o Options) *Gate {
 		lines: make(map[lineKey]*line), byID: make(map[string]*line),
 		holds: make(map[string]time.Time), breakers: make(map[breakerKey]shut),
 		changed: make(chan struct{}), listed: make(map[string]time.Time),
+		slow: make(map[string]bool), known: make(map[string]*known),
 	}
 	if g.breaker == (Breaker{}) {
 		g.breaker = DefaultBreaker()
@@ -125,6 +133,9 @@ type Ask struct {
 	// Crowd bounds how many callers of this process may wait for a place in
 	// flight; the others are sent away at once. 0: any number.
 	Crowd int
+	// Express goes ahead of all who are not, in this process's line, between
+	// processes where a place is free, and in the turns that are given out.
+	Express bool
 }
 
 func (a Ask) version() string {

@@ -34,6 +34,52 @@ func (g *Gate) Hold(ctx context.Context, host string, d time.Duration) error {
 	return nil
 }
 
+// Slow is Hold for a host that refused a request as one too many and did not
+// say for how long: 1 s, then twice as long as the last time, up to 5 minutes,
+// for as long as it serves nothing in between ([Gate.Served]).
+func (g *Gate) Slow(ctx context.Context, host string) error {
+	host = strings.ToLower(host)
+	reply, err := slowScript.Run(ctx, g.rdb, []string{g.keys.host(host)}, host, g.keys.channel(),
+		firstSlow.Microseconds(), maxSlow.Microseconds(), slowCounts.Microseconds()).StringSlice()
+	if err != nil {
+		return fmt.Errorf("slow requests to %s down: %w", host, err)
+	}
+	g.setHold(host, fromNow(micros(reply[0]), micros(reply[1])))
+	g.setSlow(host)
+	g.note(host, Limits{})
+	if err := listHoldScript.Run(ctx, g.rdb, []string{g.keys.holds()}, host, reply[1]).Err(); err != nil {
+		return fmt.Errorf("slow requests to %s down: %w", host, err)
+	}
+	return nil
+}
+
+// Served says that host answered a request: a hold of [Gate.Slow] was long
+// enough, and the next one begins at the shortest. It costs a trip to Redis
+// after such a hold only.
+func (g *Gate) Served(ctx context.Context, host string) error {
+	host = strings.ToLower(host)
+	g.mu.Lock()
+	slow := g.slow[host]
+	delete(g.slow, host)
+	g.mu.Unlock()
+	if !slow {
+		return nil
+	}
+	if err := g.rdb.HDel(ctx, g.keys.host(host), "slow").Err(); err != nil {
+		return fmt.Errorf("note that %s answers again: %w", host, err)
+	}
+	return nil
+}
+
+func (g *Gate) setSlow(host string) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if len(g.slow) >= maxKnown {
+		clear(g.slow)
+	}
+	g.slow[host] = true
+}
+
 func (g *Gate) setHold(host string, until time.Time) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -127,6 +173,9 @@ func (g *Gate) hear(message string) {
 		}
 	case words[0] == "h" && len(words) == 4:
 		g.setHold(words[3], fromNow(micros(words[1]), micros(words[2])))
+		g.remember(words[3], func(k *known) { k.limited = time.Now() })
+	case words[0] == "s" && len(words) == 2:
+		g.setSlow(words[1])
 	case words[0] == "b" && len(words) == 9:
 		dash := func(s string) string { return strings.TrimSuffix(s, "-") }
 		g.setBreaker(breakerKey{words[7], words[8]}, shut{

@@ -190,14 +190,30 @@ func (c Config) For(host string) Limits {
 			best, length = l, n
 		}
 	}
-	if length >= 0 || !public(name) {
+	if length >= 0 || !Public(host) {
 		return best
 	}
 	return c.PublicHosts
 }
 
-// public reports whether a host's name or address is of the Internet at large.
-func public(name string) bool {
+// Unmatched returns the hosts and patterns of c, in order, that match none of
+// known.
+func (c Config) Unmatched(known []string) []string {
+	var unmatched []string
+	for p := range c.Hosts {
+		one := Config{Hosts: map[string]Limits{p: {InFlight: -1}}} // no limit that there is
+		if !slices.ContainsFunc(known, func(host string) bool { return one.For(host).InFlight < 0 }) {
+			unmatched = append(unmatched, p)
+		}
+	}
+	slices.Sort(unmatched)
+	return unmatched
+}
+
+// Public reports whether a host, which may have a port, is of the Internet at
+// large: neither a private address nor a name without a public domain.
+func Public(host string) bool {
+	name, _ := splitPort(strings.ToLower(host))
 	if a, err := netip.ParseAddr(name); err == nil {
 		return netguard.Check(a) == nil
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strconv"
 	"time"
 )
@@ -42,6 +43,7 @@ type line struct {
 type waiter struct {
 	deadline time.Time
 	crowd    int
+	express  bool
 	asked    bool      // Redis was asked for it
 	ready    chan turn // has room for the answer
 }
@@ -66,7 +68,7 @@ func (g *Gate) stand(ctx context.Context, a Ask, deadline time.Time) (*place, er
 	if a.Breaker != "" && g.knows(breakerKey{a.Host, a.Breaker}) {
 		version = a.version()
 	}
-	w := &waiter{deadline: deadline, crowd: a.Crowd, ready: make(chan turn, 1)}
+	w := &waiter{deadline: deadline, crowd: a.Crowd, express: a.Express, ready: make(chan turn, 1)}
 	g.mu.Lock()
 	if g.closed {
 		g.mu.Unlock()
@@ -74,7 +76,7 @@ func (g *Gate) stand(ctx context.Context, a Ask, deadline time.Time) (*place, er
 	}
 	l := g.line(lineKey{a.Host, a.Breaker, a.Limits})
 	l.version = version
-	l.waiting = append(l.waiting, w)
+	l.waiting = slices.Insert(l.waiting, l.position(w), w)
 	l.wake()
 	g.mu.Unlock()
 
@@ -102,6 +104,16 @@ func (g *Gate) stand(ctx context.Context, a Ask, deadline time.Time) (*place, er
 		}
 		return nil, ctx.Err()
 	}
+}
+
+// position is where w stands: behind all, or as express behind the express.
+func (l *line) position(w *waiter) int {
+	if w.express {
+		if i := slices.IndexFunc(l.waiting, func(x *waiter) bool { return !x.express }); i >= 0 {
+			return i
+		}
+	}
+	return len(l.waiting)
 }
 
 // release gives the place back.
@@ -276,15 +288,26 @@ func (l *line) sort(now time.Time, r taken) (away []*waiter, rest time.Duration)
 	return away, rest
 }
 
-// send gives those who cannot wait times to come back at.
+// send gives those who cannot wait times to come back at. The express stand
+// in front, and have turns of their own: those of the others may reach far
+// ahead.
 func (l *line) send(away []*waiter, r taken) {
-	after, err := l.g.turns(l, len(away), r)
-	for i, w := range away {
-		if err != nil {
-			w.ready <- turn{err: err}
+	express := slices.IndexFunc(away, func(w *waiter) bool { return !w.express })
+	if express < 0 {
+		express = len(away)
+	}
+	for _, part := range [][]*waiter{away[:express], away[express:]} {
+		if len(part) == 0 {
 			continue
 		}
-		w.ready <- turn{err: &LaterError{Host: l.key.host, Why: r.why, After: after[i]}}
+		after, err := l.g.turns(l, len(part), part[0].express, r)
+		for i, w := range part {
+			if err != nil {
+				w.ready <- turn{err: err}
+				continue
+			}
+			w.ready <- turn{err: &LaterError{Host: l.key.host, Why: r.why, After: after[i]}}
+		}
 	}
 }
 
@@ -300,6 +323,7 @@ type taken struct {
 	why    string
 	again  time.Duration // 0: when called
 	state  breakerState
+	logged [len(windows)]int // length of each log
 	grants []time.Duration
 }
 
@@ -311,14 +335,17 @@ func (g *Gate) take(l *line, version string, wanted int, freed []string, first i
 	keys := append([]string{g.keys.host(k.host), g.keys.places(k.host), g.keys.line(k.host)}, g.keys.logs(k.host)...)
 	keys = append(keys, g.keys.breakerOf(b), g.keys.probes(b))
 	g.mu.Lock()
-	waiting, ahead, now := len(l.waiting), aheadTime, time.Now()
+	waiting, ahead, now, express := len(l.waiting), aheadTime, time.Now(), 0
+	if waiting > 0 && l.waiting[0].express {
+		express = 1
+	}
 	for _, w := range l.waiting[:min(wanted, waiting)] {
 		ahead = min(ahead, max(0, w.deadline.Sub(now)))
 	}
 	g.mu.Unlock()
 	args := []any{
 		l.id, k.host, g.keys.channel(), k.breaker, version,
-		wanted, max(waiting, wanted), first, leaseTime.Microseconds(), ahead.Microseconds(), lim.InFlight,
+		wanted, max(waiting, wanted), first, leaseTime.Microseconds(), ahead.Microseconds(), lim.InFlight, express,
 	}
 	for i, n := range lim.rates() {
 		if n == 0 {
@@ -340,15 +367,19 @@ func (g *Gate) take(l *line, version string, wanted int, freed []string, first i
 	if again := micros(reply[2]); again > 0 {
 		r.again = max(time.Duration(again-clock)*time.Microsecond, time.Millisecond)
 	}
-	for _, at := range reply[5:] {
+	for i := range r.logged {
+		r.logged[i] = int(micros(reply[5+i]))
+	}
+	for _, at := range reply[5+len(r.logged):] {
 		r.grants = append(r.grants, time.Duration(micros(at)-clock)*time.Microsecond)
 	}
 	g.note(k.host, lim)
+	g.remember(k.host, func(k *known) { k.limits, k.logged = lim, r.logged })
 	return r, nil
 }
 
 // turns returns times for n requests to come back at.
-func (g *Gate) turns(l *line, n int, r taken) ([]time.Duration, error) {
+func (g *Gate) turns(l *line, n int, express bool, r taken) ([]time.Duration, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), scriptTime)
 	defer cancel()
 	from, byPace := r.again, 0 // not before
@@ -356,8 +387,12 @@ func (g *Gate) turns(l *line, n int, r taken) ([]time.Duration, error) {
 		// Nobody knows when one is free, only how often one was.
 		from, byPace = comeBack, 1
 	}
+	plan := "plan"
+	if express {
+		plan = "express"
+	}
 	reply, err := turnScript.Run(ctx, g.rdb, []string{g.keys.host(l.key.host)},
-		n, from.Microseconds(), l.key.limits.step().Microseconds(), horizon.Microseconds(), byPace).StringSlice()
+		plan, n, from.Microseconds(), l.key.limits.step().Microseconds(), horizon.Microseconds(), byPace).StringSlice()
 	if err != nil {
 		return nil, fmt.Errorf("find the next turn of %s: %w", l.key.host, err)
 	}

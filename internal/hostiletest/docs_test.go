@@ -64,7 +64,7 @@ func TestSecurityTable(t *testing.T) {
 			t.Errorf("demand %s names no test", row[0])
 		}
 	}
-	want := strings.Fields("1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 30")
+	want := strings.Fields("1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28 29 30")
 	if !slices.Equal(demands, want) {
 		t.Errorf("got rows for %q, want %q", demands, want)
 	}

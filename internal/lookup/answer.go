@@ -64,6 +64,12 @@ type Answer struct {
 	Licence, Attribution string
 	// Source is the page about the name, an http or https URL, or empty.
 	Source string
+	// Then is the URL that the definition's second step asked for, empty where
+	// there was none; Next are those of further pages.
+	Then string
+	Next []string
+	// Validator is for Client.Revalidate, empty where the service gave none.
+	Validator string
 }
 
 // Attribute is one named value of a record.
@@ -85,6 +91,9 @@ type Reply struct {
 	// URL is what was asked in the end, after redirects.
 	URL  string
 	Body []byte
+	// Then is the recorded answer to the definition's second step, if any; its
+	// URL is not looked at.
+	Then *Reply
 }
 
 // Extract judges reply, the answer to a lookup of name, and takes the record
@@ -95,39 +104,56 @@ type Reply struct {
 // joined by ", "; an object is left out. Something other than text, null and
 // false where a picture's URL was due is a bad answer.
 func (d *Definition) Extract(name string, reply Reply) (Answer, error) {
-	return d.extract(name, reply, nil)
+	return d.extract(Query{Name: name}, reply, nil, func(url string) (Reply, error) {
+		if reply.Then == nil {
+			return Reply{}, failure.Newf(failure.ReasonBadAnswer, failure.Temporary,
+				"%s asks for %s as well, and that answer is not recorded: name its file in the sample's then", d.Name, url)
+		}
+		second := *reply.Then
+		second.URL = url
+		return second, nil
+	})
 }
 
 // extract is Extract that keeps the given secrets out of its errors, should
-// the service repeat them.
-func (d *Definition) extract(name string, reply Reply, secrets []string) (Answer, error) {
-	body := bytes.TrimPrefix(reply.Body, []byte("\ufeff"))
-	if err := d.judgeStatus(reply, body, secrets); err != nil {
-		return Answer{}, err
-	}
-	if d.saysNotFound(reply.Status) {
-		return Answer{Verdict: NotFound}, nil
-	}
-	if err := d.judgeJSON(reply, body); err != nil {
-		return Answer{}, err
-	}
-	root := gjson.ParseBytes(body)
-	if anyHolds(d.answer.failed, root) {
-		return Answer{}, d.providerError(reply, root, secrets)
-	}
-	if anyHolds(d.answer.notFound, root) {
-		return Answer{Verdict: NotFound}, nil
-	}
-	for _, c := range d.answer.expect {
-		if !c.holds(root) {
-			return Answer{}, failure.Newf(failure.ReasonBadAnswer, failure.Temporary,
-				"the answer of %s is not what its definition expects: %s", d.Name, c.unmet(root))
+// the service repeat them, and gets the answer to a second step from ask.
+func (d *Definition) extract(q Query, reply Reply, secrets []string, ask func(url string) (Reply, error)) (Answer, error) {
+	if d.batch != nil {
+		one, err := d.extractMany([]Query{q}, reply, secrets)
+		if err != nil {
+			return Answer{}, err
 		}
+		return one[0].Answer, one[0].Err
 	}
+	root, known, err := d.read(reply, secrets, ask)
+	if err != nil {
+		return Answer{}, err
+	}
+	if !known {
+		return Answer{Verdict: NotFound}, nil
+	}
+	return d.take(q, root)
+}
 
-	a := Answer{Verdict: NoPicture}
+// read judges reply, makes the second step if there is one, and returns both
+// answers.
+func (d *Definition) read(reply Reply, secrets []string, ask func(url string) (Reply, error)) (root answers, known bool, err error) {
+	first, known, err := d.understand(d.answer, reply, secrets)
+	if err != nil || !known {
+		return answers{}, false, err
+	}
+	root = answers{first: first, firstURL: reply.URL, two: d.then != nil}
+	if root.two {
+		root.then, err = d.ask(&root, secrets, ask)
+	}
+	return root, err == nil, err
+}
+
+// take takes the record from what was answered.
+func (d *Definition) take(q Query, root answers) (Answer, error) {
+	a := Answer{Verdict: NoPicture, Then: root.then}
 	var err error
-	if a.Pictures, err = d.pictures(root, reply.URL); err != nil {
+	if a.Pictures, err = d.pictures(root, d.mostPictures(q)); err != nil {
 		return Answer{}, err
 	}
 	if len(a.Pictures) > 0 {
@@ -139,11 +165,104 @@ func (d *Definition) extract(name string, reply Reply, secrets []string) (Answer
 		a.Licence, a.Attribution = cut(licence, maxCreditBytes), cut(attribution, maxCreditBytes)
 		a.Truncated = a.Truncated || len(licence) > maxCreditBytes || len(attribution) > maxCreditBytes
 	}
-	a.Source = d.sourcePage(root, name)
+	a.Source = d.sourcePage(root, q.Name)
 	if len(a.Source) > maxSourceBytes {
 		a.Source, a.Truncated = "", true
 	}
 	return a, nil
+}
+
+// understand judges reply by rules and returns its JSON. known is false where
+// it says that the service has nothing of the kind.
+func (d *Definition) understand(rules answerRules, reply Reply, secrets []string) (root gjson.Result, known bool, err error) {
+	body := bytes.TrimPrefix(reply.Body, []byte("\ufeff"))
+	if err := d.judgeStatus(rules, reply, body, secrets); err != nil {
+		return root, false, err
+	}
+	if rules.saysNotFound(reply.Status) {
+		return root, false, nil
+	}
+	if err := d.judgeJSON(reply, body); err != nil {
+		return root, false, err
+	}
+	root = gjson.ParseBytes(body)
+	known, err = d.judge(rules, reply, root, secrets)
+	return root, known, err
+}
+
+// judge judges what reply says at root.
+func (d *Definition) judge(rules answerRules, reply Reply, root gjson.Result, secrets []string) (known bool, err error) {
+	if anyHolds(rules.failed, root) {
+		return false, d.providerError(rules, reply, root, secrets)
+	}
+	if anyHolds(rules.notFound, root) {
+		return false, nil
+	}
+	for _, c := range rules.expect {
+		if !c.holds(root) {
+			return false, failure.Newf(failure.ReasonBadAnswer, failure.Temporary,
+				"the answer of %s is not what its definition expects: %s", d.Name, c.unmet(root))
+		}
+	}
+	return true, nil
+}
+
+// answers is what one lookup brought: an answer and, with a second step, that
+// to it, which is looked into by paths that begin with "then.".
+type answers struct {
+	first, second       gjson.Result
+	firstURL, secondURL string
+	two                 bool
+	then                string // the URL that the second step asked for
+}
+
+func (a answers) at(path string) (v gjson.Result, answerURL string) {
+	if rest, ok := strings.CutPrefix(path, thenPrefix); a.two && ok {
+		// Without a second answer everything in it is missing.
+		return a.second.Get(rest), a.secondURL
+	}
+	return a.first.Get(path), a.firstURL
+}
+
+func (a answers) get(path string) gjson.Result {
+	v, _ := a.at(path)
+	return v
+}
+
+// ask makes the second step and adds its answer to root. It returns the URL
+// asked for, "" where the first answer has no value to ask with.
+func (d *Definition) ask(root *answers, secrets []string, ask func(url string) (Reply, error)) (string, error) {
+	v := root.first.Get(d.then.path)
+	if isEmpty(v) {
+		return "", nil
+	}
+	u, err := d.made(d.then.url, v, d.then.path)
+	if err != nil {
+		return "", err
+	}
+	reply, err := ask(u)
+	if err != nil {
+		return "", err
+	}
+	second, known, err := d.understand(d.then.answer, reply, secrets)
+	if known {
+		root.second, root.secondURL = second, reply.URL
+	}
+	return u, err
+}
+
+// made returns the URL that template makes of v, which stands at path.
+func (d *Definition) made(template urlTemplate, v gjson.Result, path string) (string, error) {
+	s, ok := plain(v)
+	if !ok {
+		return "", failure.Newf(failure.ReasonBadAnswer, failure.Temporary,
+			"the answer of %s has %s at %s, where a value for a URL was due", d.Name, kindOf(v), path)
+	}
+	u, err := template.expand(d.BaseURL, s)
+	if err != nil {
+		return "", failure.Newf(failure.ReasonBadAnswer, failure.Temporary, "the answer of %s at %s: %w", d.Name, path, err)
+	}
+	return u, nil
 }
 
 // condition is one rule about the value at a path.
@@ -242,11 +361,11 @@ func kindOf(v gjson.Result) string {
 	return v.Raw
 }
 
-func (d *Definition) record(root gjson.Result) (as []Attribute, truncated bool) {
+func (d *Definition) record(root answers) (as []Attribute, truncated bool) {
 	room := MaxAttributeBytes
 	as = make([]Attribute, 0, len(d.attributes))
 	for _, rule := range d.attributes {
-		value, ok := attribute(root.Get(rule.path))
+		value, ok := attribute(root.get(rule.path))
 		if !ok {
 			continue
 		}
@@ -284,17 +403,17 @@ func attribute(v gjson.Result) (string, bool) {
 	return b.String(), some
 }
 
-func (d *Definition) pictures(root gjson.Result, answerURL string) ([]Picture, error) {
+func (d *Definition) pictures(root answers, most int) ([]Picture, error) {
 	var pictures []Picture
-	for _, paths := range d.Pictures.from {
+	for _, rules := range d.Pictures.from {
 		var one []string
-		for _, path := range paths {
-			v := root.Get(path)
+		for _, rule := range rules {
+			v, answerURL := root.at(rule.path)
 			if v.IsArray() {
 				if len(one) > 0 {
 					continue
 				}
-				many, err := d.list(v, path, answerURL, d.Pictures.Max-len(pictures))
+				many, err := d.list(v, rule, answerURL, most-len(pictures))
 				if err != nil {
 					return nil, err
 				}
@@ -303,7 +422,7 @@ func (d *Definition) pictures(root gjson.Result, answerURL string) ([]Picture, e
 				}
 				continue
 			}
-			u, err := d.pictureURL(v, path, answerURL)
+			u, err := d.pictureURL(v, rule, answerURL)
 			if err != nil {
 				return nil, err
 			}
@@ -314,7 +433,7 @@ func (d *Definition) pictures(root gjson.Result, answerURL string) ([]Picture, e
 		if len(one) > 0 {
 			pictures = append(pictures, Picture{Candidates: one})
 		}
-		if len(pictures) >= d.Pictures.Max {
+		if len(pictures) >= most {
 			break
 		}
 	}
@@ -322,12 +441,12 @@ func (d *Definition) pictures(root gjson.Result, answerURL string) ([]Picture, e
 }
 
 // list returns one picture for each of the first distinct elements of v.
-func (d *Definition) list(v gjson.Result, path, answerURL string, limit int) ([]Picture, error) {
+func (d *Definition) list(v gjson.Result, rule pictureRule, answerURL string, limit int) ([]Picture, error) {
 	var pictures []Picture
 	var err error
 	v.ForEach(func(_, item gjson.Result) bool {
 		var u string
-		if u, err = d.pictureURL(item, path, answerURL); err != nil {
+		if u, err = d.pictureURL(item, rule, answerURL); err != nil {
 			return false
 		}
 		seen := func(p Picture) bool { return p.Candidates[0] == u }
@@ -339,16 +458,18 @@ func (d *Definition) list(v gjson.Result, path, answerURL string, limit int) ([]
 	return pictures, err
 }
 
-// pictureURL returns the URL that v holds, "" where it is null, false or
+// pictureURL returns the URL that v holds or that rule makes of it, "" where it is null, false or
 // blank, as services write "none".
-func (d *Definition) pictureURL(v gjson.Result, path, answerURL string) (string, error) {
-	switch v.Type {
-	case gjson.Null, gjson.False:
+func (d *Definition) pictureURL(v gjson.Result, rule pictureRule, answerURL string) (string, error) {
+	switch {
+	case v.Type == gjson.Null, v.Type == gjson.False, v.Type == gjson.String && strings.TrimSpace(v.Str) == "":
 		return "", nil
-	case gjson.String:
+	case rule.template != nil:
+		return d.made(*rule.template, v, rule.path)
+	case v.Type == gjson.String:
 	default:
 		return "", failure.Newf(failure.ReasonBadAnswer, failure.Temporary,
-			"the answer of %s has %s at %s, where a picture's URL was due", d.Name, kindOf(v), path)
+			"the answer of %s has %s at %s, where a picture's URL was due", d.Name, kindOf(v), rule.path)
 	}
 	u := strings.TrimSpace(strings.ToValidUTF8(v.Str, "\ufffd"))
 	u = cut(u, maxURLBytes+utf8.UTFMax)
@@ -372,9 +493,9 @@ func resolve(base, ref string) string {
 	return b.ResolveReference(r).String()
 }
 
-func (t text) value(root gjson.Result) string {
+func (t text) value(root answers) string {
 	if t.path != "" {
-		if s, ok := attribute(root.Get(t.path)); ok && s != "" {
+		if s, ok := attribute(root.get(t.path)); ok && s != "" {
 			return s
 		}
 	}
@@ -383,18 +504,26 @@ func (t text) value(root gjson.Result) string {
 
 // sourcePage returns the page that the record comes from. One that is no web
 // page is left out, since it becomes a link.
-func (d *Definition) sourcePage(root gjson.Result, name string) string {
-	if s := d.source.value(root); isWebPage(s) {
+func (d *Definition) sourcePage(root answers, name string) string {
+	s := d.source.value(root)
+	if d.source.made != nil && s != "" {
+		// One that makes no URL is no source: the name has its pictures all the same.
+		if u, err := d.source.made.expand(d.BaseURL, s); err == nil {
+			return u
+		}
+		s = ""
+	}
+	if isWebPage(s) {
 		return s
 	}
 	if d.source.template == nil {
 		return ""
 	}
-	s, err := d.source.template.expand(d.BaseURL, name)
+	page, err := d.source.template.expand(d.BaseURL, name)
 	if err != nil {
 		return ""
 	}
-	return s
+	return page
 }
 
 func isWebPage(s string) bool {

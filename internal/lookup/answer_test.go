@@ -297,7 +297,8 @@ func FuzzExtract(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, status int, body []byte) {
 		for _, d := range definitions {
-			a, err := d.Extract("ada", Reply{Status: status, Header: http.Header{}, Body: body})
+			a, err := d.Extract("ada", Reply{Status: status, Header: http.Header{}, Body: body,
+				Then: &Reply{Status: status, Header: http.Header{}, Body: body}})
 			if err != nil {
 				if e := failure.From(err); e.Reason == failure.ReasonInternal || len(err.Error()) > 600 || !utf8.ValidString(err.Error()) {
 					t.Errorf("%s: a failure without a reason or without measure: %q", d.Name, err)
@@ -333,7 +334,7 @@ func FuzzPath(f *testing.F) {
 	f.Fuzz(func(t *testing.T, path string, body []byte) {
 		d := mustParse(t, rules)
 		d.attributes = []attributeRule{{"a", path}}
-		d.Pictures.from = [][]string{{path, path}}
+		d.Pictures.from = [][]pictureRule{{{path: path}, {path: path}}}
 		d.answer = answerRules{expect: []condition{{path: "none", is: "missing"}}, notFound: []condition{{path: path, is: "missing"}}, message: path}
 		d.licence.path, d.source.path = path, path
 		d.Extract("ada", Reply{Status: 200, Body: body})

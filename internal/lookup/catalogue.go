@@ -100,22 +100,156 @@ func (c *Catalogue) Get(name string) (*Entry, error) {
 	return nil, fmt.Errorf("no provider %q%s (there are %s)", printable(name, 64), hint, strings.Join(names, ", "))
 }
 
+// NewEntry reads one definition that stands alone: file is its name in
+// messages, and files has its samples, nil where there is no such folder.
+func NewEntry(file string, data []byte, files fs.FS) (*Entry, error) {
+	d, err := Parse(file, data)
+	if err != nil {
+		return nil, err
+	}
+	return &Entry{Definition: d, File: file, yaml: data, files: files}, nil
+}
+
+// CheckSamples extracts from all recorded answers and returns a *Problem for
+// each that cannot be read, that the definition takes for a failure, or that
+// yields another verdict than it is to mean. Where the paths of the pictures
+// lead nowhere, it says so.
+func (e *Entry) CheckSamples() error {
+	var problems []error
+	for _, s := range e.Samples {
+		note := func(format string, args ...any) {
+			problems = append(problems, &Problem{File: e.File, Line: s.Line, Text: fmt.Sprintf(format, args...)})
+		}
+		reply, err := e.Sample(s)
+		if err != nil {
+			note("%v", err)
+			continue
+		}
+		a, err := e.Extract(s.Name, reply)
+		switch {
+		case err != nil:
+			note("the recorded answer about %q: %v", s.Name, err)
+		case a.Verdict == s.Verdict:
+		case s.Verdict == Found && a.Verdict == NoPicture:
+			note("the recorded answer about %q is to mean found, and the paths in pictures.from lead to nothing in it: %s", s.Name, e.pathWords())
+		default:
+			note("the recorded answer about %q is to mean %s and comes out as %s: see answer.not_found and pictures.from", s.Name, s.Verdict, a.Verdict)
+		}
+	}
+	return errors.Join(problems...)
+}
+
+// found is what the recorded answers that mean found have brought.
+type found struct {
+	some, then bool
+	attributes map[string]bool
+}
+
+func (f *found) add(a Answer) {
+	if a.Verdict != Found {
+		return
+	}
+	f.some, f.then = true, f.then || a.Then != ""
+	for _, attr := range a.Attributes {
+		f.attributes[attr.Name] = true
+	}
+}
+
+// Unseen returns a *Problem for each path that leads to nothing in any recorded
+// answer. It may be right all the same: not every record has everything.
+func (e *Entry) Unseen() []error {
+	f := found{attributes: make(map[string]bool)}
+	for _, s := range e.Samples {
+		reply, err := e.Sample(s)
+		if err != nil {
+			continue // CheckSamples says so
+		}
+		if a, err := e.Extract(s.Name, reply); err == nil {
+			f.add(a)
+		}
+	}
+	if !f.some {
+		return nil
+	}
+	var problems []error
+	note := func(key, path string) {
+		problems = append(problems, &Problem{File: e.File, Line: e.lineOf(path), Text: fmt.Sprintf(
+			"%s: %s leads to nothing in any recorded answer: is it right?", key, path)})
+	}
+	for _, rule := range e.attributes {
+		if !f.attributes[rule.name] {
+			note("attributes."+rule.name, rule.path)
+		}
+	}
+	if e.then != nil && !f.then {
+		note("then.path", e.then.path)
+	}
+	return problems
+}
+
+// lineOf returns the first line of the definition that holds text.
+func (e *Entry) lineOf(text string) int {
+	before, _, _ := bytes.Cut(e.yaml, []byte(text))
+	return 1 + bytes.Count(before, []byte("\n"))
+}
+
+// CheckNeeds is [Definition.Check] with a *Problem for each, at its line.
+func (e *Entry) CheckNeeds(contact string, secrets SecretFunc) error {
+	var problems []error
+	note := func(line int, err error) {
+		if err != nil {
+			problems = append(problems, &Problem{File: e.File, Line: line, Text: err.Error()})
+		}
+	}
+	note(e.lineOf("contact:"), e.CheckContact(contact))
+	for _, s := range e.Secrets {
+		note(e.lineOf(s.Name+":"), e.checkSecret(s, secrets))
+	}
+	return errors.Join(problems...)
+}
+
+// pathWords lists the paths of the pictures.
+func (e *Entry) pathWords() string {
+	var paths []string
+	for _, rules := range e.Pictures.from {
+		for _, r := range rules {
+			paths = append(paths, r.path)
+		}
+	}
+	return strings.Join(paths, ", ")
+}
+
 // Sample returns the recorded answer s of the definition.
 func (e *Entry) Sample(s Sample) (Reply, error) {
 	if e.files == nil {
 		return Reply{}, fmt.Errorf("provider %s stands in %s and has no folder for samples: move it to a file in the providers' folder", e.Name, e.File)
 	}
-	data, err := fs.ReadFile(e.files, s.File)
+	r, err := e.sampleFile(s.File)
+	if err != nil {
+		return Reply{}, err
+	}
+	if s.Then != "" {
+		second, err := e.sampleFile(s.Then)
+		if err != nil {
+			return Reply{}, err
+		}
+		r.Then = &second
+	}
+	r.URL, err = e.url.filledIn().expand(e.BaseURL, s.Name)
+	if err != nil {
+		return Reply{}, fmt.Errorf("sample %s of provider %s: %w", s.File, e.Name, err)
+	}
+	return r, nil
+}
+
+func (e *Entry) sampleFile(name string) (Reply, error) {
+	data, err := fs.ReadFile(e.files, name)
 	if err != nil {
 		return Reply{}, fmt.Errorf("sample of provider %s: %w", e.Name, err)
 	}
 	r, err := ParseSample(data)
 	if err != nil {
-		return Reply{}, fmt.Errorf("sample %s of provider %s: %w", s.File, e.Name, err)
-	}
-	r.URL, err = e.url.expand(e.BaseURL, s.Name)
-	if err != nil {
-		return Reply{}, fmt.Errorf("sample %s of provider %s: %w", s.File, e.Name, err)
+		return Reply{}, fmt.Errorf("sample %s of provider %s: %w", name, e.Name, err)
 	}
 	return r, nil
 }
@@ -143,17 +277,17 @@ func (c *Catalogue) addFolder(files fs.FS, name string, builtIn bool) error {
 }
 
 func (c *Catalogue) add(file string, data []byte, files fs.FS, builtIn bool) error {
-	d, err := Parse(file, data)
+	e, err := NewEntry(file, data, files)
 	if err != nil {
 		return err
 	}
-	e := &Entry{Definition: d, File: file, BuiltIn: builtIn, yaml: data, files: files}
-	if old := c.entries[d.Name]; old != nil {
+	e.BuiltIn = builtIn
+	if old := c.entries[e.Name]; old != nil {
 		if !old.BuiltIn || builtIn {
-			return fmt.Errorf("%s and %s both define provider %s: rename one", old.File, file, d.Name)
+			return fmt.Errorf("%s and %s both define provider %s: rename one", old.File, file, e.Name)
 		}
 		e.Replaces = true
 	}
-	c.entries[d.Name] = e
+	c.entries[e.Name] = e
 	return nil
 }

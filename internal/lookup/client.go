@@ -2,10 +2,14 @@ package lookup
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
+	"strings"
 
 	"github.com/picharvest/picharvest/internal/failure"
 	"github.com/picharvest/picharvest/internal/fetch"
@@ -28,6 +32,10 @@ type Options struct {
 	// Contact is what the exchanger's User-Agent names; it is only looked at
 	// where the service demands one.
 	Contact string
+	// Anywhere follows redirects to any origin, under the guard that holds for
+	// pictures, for a definition that FollowsAnywhere. Default: the client's
+	// exchanger, whatever it follows.
+	Anywhere Exchanger
 	// Secrets returns the secrets. Default: SystemSecrets.
 	Secrets SecretFunc
 }
@@ -36,6 +44,7 @@ type Options struct {
 type Client struct {
 	def     *Definition
 	ex      Exchanger
+	then    Exchanger // for the second step
 	secrets SecretFunc
 }
 
@@ -48,11 +57,32 @@ func New(def *Definition, ex Exchanger, opts Options) (*Client, error) {
 	if err := def.Check(opts.Contact, opts.Secrets); err != nil {
 		return nil, err
 	}
-	return &Client{def: def, ex: ex, secrets: opts.Secrets}, nil
+	c := &Client{def: def, ex: ex, then: ex, secrets: opts.Secrets}
+	if def.FollowsAnywhere() && opts.Anywhere != nil {
+		c.then = opts.Anywhere
+	}
+	return c, nil
 }
 
-// Lookup asks about name once. Its errors are failure.Errors, one excepted:
-// where ctx was cancelled the error is ctx's, and says nothing about name.
+// Query is what is asked about one name.
+type Query struct {
+	Name string
+	// Columns are the rest of its row of the names file, and ColumnsTruncated
+	// says that some were left out.
+	Columns          []Attribute
+	ColumnsTruncated bool
+	// MaxPictures bounds the pictures of the answer, in the place of
+	// Pictures.Max. 0: that holds.
+	MaxPictures int
+	// Turn, if set, is called before each further page is asked for, and
+	// returns when that request may begin. Its error ends the lookup.
+	Turn func(ctx context.Context) error
+}
+
+// Lookup asks about name once: in one request or, where the definition has a
+// second step or further pages, in several. Its errors are failure.Errors, one
+// excepted: where ctx was cancelled the error is ctx's, and says nothing about
+// name.
 //
 //	rate_limited, credentials  hold: the name is not to blame
 //	unavailable                hold where the service says how long, else temporary
@@ -63,22 +93,91 @@ func New(def *Definition, ex Exchanger, opts Options) (*Client, error) {
 //
 // and whatever the exchanger returns.
 func (c *Client) Lookup(ctx context.Context, name string) (Answer, error) {
-	req, used, err := c.def.request(name, c.secrets)
+	a, _, err := c.Revalidate(ctx, Query{Name: name}, "")
+	return a, err
+}
+
+// Revalidate is Lookup for a name that was asked before. validator is that of
+// the answer which is still known; where the service says that nothing has
+// changed since, unchanged is true and the Answer empty. One that came by
+// another definition is not sent: the same service may then say more. A
+// definition with a second step or with further pages yields no validator,
+// since the first answer's says nothing about the others.
+func (c *Client) Revalidate(ctx context.Context, q Query, validator string) (a Answer, unchanged bool, err error) {
+	if !c.def.Asks() {
+		a, err := c.def.direct.answer(c.def, q)
+		return a, false, err
+	}
+	if c.def.batch != nil {
+		one, err := c.LookupMany(ctx, []Query{q})
+		if err != nil {
+			return Answer{}, false, err
+		}
+		return one[0].Answer, false, one[0].Err
+	}
+	req, used, err := c.def.requestFor([]Query{q}, c.secrets)
 	if err != nil {
-		return Answer{}, err
+		return Answer{}, false, err
+	}
+	mine := c.def.fingerprint()
+	if len(c.def.url.columns()) > 0 {
+		// Another row may ask for something else.
+		sum := sha256.Sum256([]byte(req.URL))
+		mine += base64.RawURLEncoding.EncodeToString(sum[:6])
+	}
+	mine += " "
+	known, ok := strings.CutPrefix(validator, mine)
+	asks := ok && known != ""
+	if asks {
+		fetch.SetCondition(req.Header, known)
 	}
 	bounded, cancel := context.WithTimeout(ctx, c.def.Timeout)
 	defer cancel()
-	reply, err := c.exchange(bounded, req)
+	reply, err := c.exchange(bounded, c.ex, req)
 	if err != nil {
-		return Answer{}, c.exchangeError(ctx, err)
+		return Answer{}, false, c.exchangeError(ctx, err)
 	}
-	return c.def.extract(name, reply, used)
+	if asks && reply.Status == http.StatusNotModified {
+		return Answer{}, true, nil
+	}
+	if c.def.pages(q) {
+		a, err = c.turnPages(ctx, q, reply, used)
+		return a, false, err
+	}
+	a, err = c.def.extract(q, reply, used, c.second(ctx, bounded))
+	if v := fetch.Validator(reply.Header); err == nil && v != "" && c.def.then == nil && a.Verdict != NotFound {
+		a.Validator = mine + v
+	}
+	return a, false, err
 }
 
-// Request returns what Lookup would send for name, secrets included.
-func (c *Client) Request(name string) (fetch.Request, error) {
-	req, _, err := c.def.request(name, c.secrets)
+// second returns what makes the second step of a lookup, within bounded, which
+// is ctx with the definition's timeout.
+func (c *Client) second(ctx, bounded context.Context) func(url string) (Reply, error) {
+	return func(url string) (Reply, error) {
+		req, _, err := c.def.requestTo(url, c.secrets)
+		if err != nil {
+			return Reply{}, err
+		}
+		reply, err := c.exchange(bounded, c.then, req)
+		if err != nil {
+			return Reply{}, c.exchangeError(ctx, err)
+		}
+		return reply, nil
+	}
+}
+
+// fingerprint changes with the definition, and with the address of its service.
+func (d *Definition) fingerprint() string {
+	h := sha256.New()
+	h.Write(d.source256[:])
+	h.Write([]byte(d.BaseURL))
+	return base64.RawURLEncoding.EncodeToString(h.Sum(nil)[:6])
+}
+
+// Request returns what Revalidate would send for q, secrets included.
+func (c *Client) Request(q Query) (fetch.Request, error) {
+	req, _, err := c.def.requestFor([]Query{q}, c.secrets)
 	return req, err
 }
 
@@ -100,11 +199,11 @@ func (c *Client) PictureRequest(url string) (fetch.Request, error) {
 	return req, nil
 }
 
-// Example returns what a lookup of name would send, fit to be shown: a secret
+// Example returns what a lookup of q would send, fit to be shown: a secret
 // that is set reads [redacted], a header whose optional secret is not set is
 // left out.
-func (d *Definition) Example(name string, secrets SecretFunc) (fetch.Request, error) {
-	req, _, err := d.request(name, func(s Secret) (string, error) {
+func (d *Definition) Example(q Query, secrets SecretFunc) (fetch.Request, error) {
+	req, _, err := d.requestFor([]Query{q}, func(s Secret) (string, error) {
 		v, err := secrets(s)
 		if err != nil || v == "" && s.Optional {
 			return "", err
@@ -114,12 +213,19 @@ func (d *Definition) Example(name string, secrets SecretFunc) (fetch.Request, er
 	return req, err
 }
 
-// request builds the request for name and returns the secrets in it.
-func (d *Definition) request(name string, secrets SecretFunc) (fetch.Request, []string, error) {
-	u, err := d.url.expand(d.BaseURL, name)
+// requestFor builds the request for qs, of which there are several only where
+// they fit, and returns the secrets in it.
+func (d *Definition) requestFor(qs []Query, secrets SecretFunc) (fetch.Request, []string, error) {
+	u, err := d.urlOf(qs)
 	if err != nil {
 		return fetch.Request{}, nil, failure.Newf(failure.ReasonBadURL, failure.Final, "ask %s: %w", d.Name, err)
 	}
+	return d.requestTo(u, secrets)
+}
+
+// requestTo builds a request for u. The definition's headers go along where u
+// is of the lookup's origin.
+func (d *Definition) requestTo(u string, secrets SecretFunc) (fetch.Request, []string, error) {
 	req := fetch.Request{
 		URL:         u,
 		Header:      http.Header{"Accept": {"application/json"}},
@@ -131,11 +237,14 @@ func (d *Definition) request(name string, secrets SecretFunc) (fetch.Request, []
 	if err != nil {
 		return fetch.Request{}, nil, failure.Newf(failure.ReasonCredentials, failure.Hold, "ask %s: %w", d.Name, err)
 	}
+	if to, err := url.Parse(u); err == nil && to.Scheme+"://"+strings.ToLower(to.Host) != d.Origin() {
+		req.Header = http.Header{"Accept": {"application/json"}}
+	}
 	return req, used, nil
 }
 
-func (c *Client) exchange(ctx context.Context, req fetch.Request) (Reply, error) {
-	resp, err := c.ex.Do(ctx, req)
+func (c *Client) exchange(ctx context.Context, ex Exchanger, req fetch.Request) (Reply, error) {
+	resp, err := ex.Do(ctx, req)
 	if err != nil {
 		return Reply{}, err
 	}
@@ -157,7 +266,11 @@ func (c *Client) exchangeError(ctx context.Context, err error) error {
 	if errors.Is(ctx.Err(), context.Canceled) {
 		return fmt.Errorf("ask %s: %w", c.def.Name, ctx.Err())
 	}
-	if _, ok := errors.AsType[*failure.Error](err); ok {
+	if e, ok := errors.AsType[*failure.Error](err); ok {
+		if e.Reason == failure.ReasonTLS {
+			return &failure.Error{Reason: e.Reason, Kind: e.Kind, RetryAfter: e.RetryAfter, Err: fmt.Errorf(
+				"%w; if the service is yours name its authority in tls.ca_file, and the certificate that it asks for in tls.cert_file", e.Err)}
+		}
 		return err
 	}
 	if errors.Is(err, context.DeadlineExceeded) {

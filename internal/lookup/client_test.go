@@ -201,7 +201,7 @@ func TestRequest(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			got, err := c.Request("ada")
+			got, err := c.Request(Query{Name: "ada"})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -246,7 +246,7 @@ func TestPictureRequest(t *testing.T) {
 
 func TestExampleShowsNoSecret(t *testing.T) {
 	t.Parallel()
-	got, err := mustParse(t, withSecrets).Example("ada", given(map[string]string{"key": "k1"}))
+	got, err := mustParse(t, withSecrets).Example(Query{Name: "ada"}, given(map[string]string{"key": "k1"}))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -355,5 +355,49 @@ func TestSystemSecrets(t *testing.T) {
 	write(t, file, strings.Repeat("x", maxSecretBytes+1))
 	if _, err := SystemSecrets(both); err == nil || strings.Contains(err.Error(), "xx") {
 		t.Errorf("a huge file: got %v", err)
+	}
+}
+
+// An answer is asked for again by its validator, unless the definition is
+// another one, or the service's address.
+func TestRevalidate(t *testing.T) {
+	t.Parallel()
+	const yaml = `
+name: staff
+description: Staff
+base_url: http://a.test
+request: {url: "{base}/{name}"}
+answer: {expect: [{path: age, is: present}]}
+attributes: {age: age}
+pictures: {from: [photo]}
+`
+	var asked []string
+	serve := func(w http.ResponseWriter, r *http.Request) {
+		asked = append(asked, r.Header.Get("If-None-Match"))
+		w.Header().Set("ETag", `"1"`)
+		if r.Header.Get("If-None-Match") == `"1"` {
+			w.WriteHeader(http.StatusNotModified)
+			return
+		}
+		fmt.Fprint(w, `{"age": 30}`)
+	}
+	c := setup(t, yaml, serve)
+	first, err := c.Lookup(t.Context(), "Ada")
+	if err != nil || first.Validator == "" {
+		t.Fatalf("got %+v, %v; want a validator", first, err)
+	}
+	if a, unchanged, err := c.Revalidate(t.Context(), Query{Name: "Ada"}, first.Validator); !unchanged || err != nil {
+		t.Errorf("got %+v, unchanged %v, %v; want it unchanged", a, unchanged, err)
+	}
+	other := setup(t, yaml+"timeout: 9s\n", serve)
+	if a, unchanged, err := other.Revalidate(t.Context(), Query{Name: "Ada"}, first.Validator); unchanged || err != nil || a.Validator == first.Validator {
+		t.Errorf("another definition: got %+v, unchanged %v, %v; want a whole answer", a, unchanged, err)
+	}
+	if diff := cmp.Diff([]string{"", `"1"`, ""}, asked); diff != "" {
+		t.Errorf("asked by (-want +got):\n%s", diff)
+	}
+	never := setup(t, yaml, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNotModified) })
+	if _, err := never.Lookup(t.Context(), "Ada"); err == nil {
+		t.Error("304 without a condition is taken for an answer")
 	}
 }

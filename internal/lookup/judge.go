@@ -23,20 +23,21 @@ const maxWordsBytes = 200
 // body has the answer or the status itself says not found:
 //
 //	2xx, and what the definition lists   nil
-//	403 with a sign of rate limiting     rate_limited, hold
+//	403 with a sign of rate limiting     rate_limited, hold if told how long, else temporary
 //	401, other 403                       credentials, hold
-//	403 or a listed status with HTML     blocked, temporary
+//	403 or a listed status with HTML     blocked, temporary; nil if the definition
+//	                                     allows HTML with a listed status
 //	408, 425                             timeout, temporary
 //	429                                  rate_limited, hold if told how long, else temporary
 //	503                                  unavailable, hold if told how long, else temporary
 //	other 5xx                            unavailable, temporary
 //	other 4xx                            refused, final
 //	1xx, 3xx                             bad_answer, temporary
-func (d *Definition) judgeStatus(r Reply, body []byte, secrets []string) error {
+func (d *Definition) judgeStatus(rules answerRules, r Reply, body []byte, secrets []string) error {
 	wait, told := fetch.RetryAfter(r.Header, time.Now())
 	fail := func(reason failure.Reason, kind failure.Kind, hint string) error {
 		words := ""
-		if w := d.words(body, secrets); w != "" {
+		if w := rules.words(body, secrets); w != "" {
 			words = fmt.Sprintf(" (%s)", w)
 		}
 		e := failure.Newf(reason, kind, "%s answered %s%s%s", d.Name, statusLine(r.Status), words, hint)
@@ -53,10 +54,10 @@ func (d *Definition) judgeStatus(r Reply, body []byte, secrets []string) error {
 
 	switch s := r.Status; {
 	case s == http.StatusForbidden && (r.Header.Get("Retry-After") != "" || r.Header.Get("X-RateLimit-Remaining") == "0"):
-		return fail(failure.ReasonRateLimited, failure.Hold, "")
-	case (s == http.StatusForbidden || d.saysNotFound(s)) && startsHTML(body):
+		return fail(failure.ReasonRateLimited, holdIfTold, "")
+	case (s == http.StatusForbidden || rules.saysNotFound(s) && !rules.notFoundHTML) && startsHTML(body):
 		return fail(failure.ReasonBlocked, failure.Temporary, " with a web page where JSON was due")
-	case d.saysNotFound(s), s >= 200 && s < 300:
+	case rules.saysNotFound(s), s >= 200 && s < 300:
 		return nil
 	case s == http.StatusUnauthorized || s == http.StatusForbidden:
 		return fail(failure.ReasonCredentials, failure.Hold, d.credentialsHint())
@@ -70,7 +71,7 @@ func (d *Definition) judgeStatus(r Reply, body []byte, secrets []string) error {
 		return fail(failure.ReasonUnavailable, failure.Temporary, "")
 	case s == http.StatusNotFound || s == http.StatusGone:
 		return fail(failure.ReasonRefused, failure.Final,
-			fmt.Sprintf(": if that means that it does not know the name, add %d to answer.not_found.status", s))
+			fmt.Sprintf(": if that means that it does not know the name, add %d to %s.not_found.status", s, rules.where))
 	case s >= 400:
 		return fail(failure.ReasonRefused, failure.Final, "")
 	default:
@@ -78,8 +79,8 @@ func (d *Definition) judgeStatus(r Reply, body []byte, secrets []string) error {
 	}
 }
 
-func (d *Definition) saysNotFound(status int) bool {
-	return slices.Contains(d.answer.notFoundStatus, status)
+func (a answerRules) saysNotFound(status int) bool {
+	return slices.Contains(a.notFoundStatus, status)
 }
 
 func (d *Definition) credentialsHint() string {
@@ -146,9 +147,9 @@ func tooDeep(body []byte) bool {
 }
 
 // providerError is the failure that an answer with a good status reports.
-func (d *Definition) providerError(r Reply, root gjson.Result, secrets []string) error {
+func (d *Definition) providerError(rules answerRules, r Reply, root gjson.Result, secrets []string) error {
 	e := failure.Newf(failure.ReasonProviderError, failure.Temporary, "%s reports an error", d.Name)
-	if w := d.wordsAt(root, secrets); w != "" {
+	if w := rules.wordsAt(root, secrets); w != "" {
 		e.Err = fmt.Errorf("%s reports: %s", d.Name, w)
 	}
 	if r.Header.Get("Retry-After") == "" {
@@ -162,18 +163,18 @@ func (d *Definition) providerError(r Reply, root gjson.Result, secrets []string)
 
 // words returns what the service says about its error, "" where it says
 // nothing that can be read.
-func (d *Definition) words(body []byte, secrets []string) string {
-	if d.answer.message == "" || tooDeep(body) || !gjson.ValidBytes(body) {
+func (a answerRules) words(body []byte, secrets []string) string {
+	if a.message == "" || tooDeep(body) || !gjson.ValidBytes(body) {
 		return ""
 	}
-	return d.wordsAt(gjson.ParseBytes(body), secrets)
+	return a.wordsAt(gjson.ParseBytes(body), secrets)
 }
 
-func (d *Definition) wordsAt(root gjson.Result, secrets []string) string {
-	if d.answer.message == "" {
+func (a answerRules) wordsAt(root gjson.Result, secrets []string) string {
+	if a.message == "" {
 		return ""
 	}
-	s, _ := plain(root.Get(d.answer.message))
+	s, _ := plain(root.Get(a.message))
 	for _, secret := range secrets {
 		s = strings.ReplaceAll(s, secret, redacted)
 	}

@@ -24,7 +24,7 @@ func TestJudgeStatus(t *testing.T) {
 		{"forbidden by a page", 403, "", "<html>", failure.ReasonBlocked, failure.Temporary, 0},
 		{"forbidden until later", 403, "Retry-After: 7", "", failure.ReasonRateLimited, failure.Hold, 7 * time.Second},
 		{"forbidden until later by a page", 403, "Retry-After: 7", "<html>", failure.ReasonRateLimited, failure.Hold, 7 * time.Second},
-		{"forbidden, none remaining", 403, "X-RateLimit-Remaining: 0", "", failure.ReasonRateLimited, failure.Hold, 0},
+		{"forbidden, none remaining", 403, "X-RateLimit-Remaining: 0", "", failure.ReasonRateLimited, failure.Temporary, 0},
 		{"forbidden, some remaining", 403, "X-RateLimit-Remaining: 3", "", failure.ReasonCredentials, failure.Hold, 0},
 		{"not found by a page", 404, "", "<html>", failure.ReasonBlocked, failure.Temporary, 0},
 		{"gone, not listed", 410, "", "", failure.ReasonRefused, failure.Final, 0},
@@ -71,7 +71,7 @@ func TestJudgeListedStatus(t *testing.T) {
 func TestWordsOfAStatus(t *testing.T) {
 	t.Parallel()
 	d := mustParse(t, rules)
-	_, err := d.extract("ada", Reply{Status: 401, Body: []byte(`{"error":{"text":"bad key s3cret!\u0007"}}`)}, []string{"s3cret"})
+	_, err := d.extract(Query{Name: "ada"}, Reply{Status: 401, Body: []byte(`{"error":{"text":"bad key s3cret!\u0007"}}`)}, []string{"s3cret"}, nil)
 	if got, want := err.Error(), "svc answered 401 Unauthorized (bad key [redacted]!): set T"; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}

@@ -45,8 +45,11 @@ var (
 
 // Parse reads the YAML of one definition; file is its name in messages. A key
 // it does not know is refused. The error joins every *Problem of the file.
-func Parse(file string, data []byte) (*Definition, error) {
-	p := &parser{file: file}
+func Parse(file string, data []byte) (*Definition, error) { return parse(file, data, nil) }
+
+// parse is Parse with values of params that are not the defaults.
+func parse(file string, data []byte, given map[string]string) (*Definition, error) {
+	p := &parser{file: file, given: given, values: make(map[string]string)}
 	root := p.document(data)
 	if root == nil {
 		return nil, errors.Join(p.problems...)
@@ -58,29 +61,36 @@ func Parse(file string, data []byte) (*Definition, error) {
 		})
 		return nil, errors.Join(p.problems...)
 	}
+	d.file, d.data, d.given, d.source256 = file, data, given, p.hash(data)
 	return d, nil
 }
 
 type parser struct {
 	file     string
 	problems []error
+	// given and values are those of params by name; given is nil until a user
+	// chose.
+	given, values map[string]string
 }
 
 func (p *parser) definition(root *yaml.Node) *Definition {
 	d := &Definition{Timeout: DefaultTimeout, MaxBytes: DefaultMaxBytes}
 	d.Pictures.Max = DefaultMaxPictures
+	asks := p.asks(root)
 	p.mapping(root, "",
 		field{"name", true, func(n *yaml.Node) {
 			d.Name = p.matching(n, "name", providerName, "a-z, 0-9, _ and -, at most 32, a letter or digit first")
 		}},
 		field{"description", true, func(n *yaml.Node) { d.Description = p.line(n, "description") }},
+		field{"params", false, func(n *yaml.Node) { p.params(n, d) }},
+		field{"lookup", false, func(n *yaml.Node) { p.choice(n, "lookup", "none") }},
 		field{"homepage", false, func(n *yaml.Node) { d.Homepage = p.webPage(n, "homepage") }},
 		field{"base_url", false, func(n *yaml.Node) {
 			s := p.line(n, "base_url")
 			if s == "" {
 				return
 			}
-			base, err := parseBaseURL(s)
+			base, err := parseBaseURL(p.fillBase(n, s))
 			if err != nil {
 				p.failf(n, "base_url %v", err)
 				base = s // said once is enough: {base} has a value
@@ -91,10 +101,25 @@ func (p *parser) definition(root *yaml.Node) *Definition {
 			d.ContactRequired = p.choice(n, "contact", "optional", "required") == "required"
 		}},
 		field{"secrets", false, func(n *yaml.Node) { p.secrets(n, d) }},
-		field{"request", true, func(n *yaml.Node) { p.request(n, d) }},
-		field{"answer", true, func(n *yaml.Node) { p.answer(n, d) }},
+		field{"request", asks, func(n *yaml.Node) { p.request(n, d) }},
+		field{"answer", asks, func(n *yaml.Node) { d.answer = p.answer(n, "answer") }},
+		field{"batch", false, func(n *yaml.Node) {
+			if d.batch = p.batch(n); len(d.url.columns()) > 0 {
+				p.failf(n, "batch asks about many names in one request, and {column.X} in request.url about one: leave one of them out")
+			}
+		}},
+		field{"then", false, func(n *yaml.Node) {
+			if d.then = p.then(n, d); d.batch != nil {
+				p.failf(n, "then asks about one name and batch about many: leave one of them out")
+			}
+		}},
+		field{"next", false, func(n *yaml.Node) {
+			if d.next = p.next(n, d); d.batch != nil {
+				p.failf(n, "next asks about one name and batch about many: leave one of them out")
+			}
+		}},
 		field{"attributes", false, func(n *yaml.Node) { p.attributes(n, d) }},
-		field{"pictures", true, func(n *yaml.Node) { p.pictures(n, d) }},
+		field{"pictures", true, func(n *yaml.Node) { p.pictures(n, d, asks) }},
 		field{"licence", false, func(n *yaml.Node) { d.licence = p.text(n, "licence") }},
 		field{"attribution", false, func(n *yaml.Node) { d.attribution = p.text(n, "attribution") }},
 		field{"source", false, func(n *yaml.Node) { d.source = p.source(n, d) }},
@@ -116,6 +141,27 @@ func (p *parser) definition(root *yaml.Node) *Definition {
 		field{"samples", false, func(n *yaml.Node) { p.samples(n, d) }},
 	)
 	return d
+}
+
+// asks reports whether the definition at root has a lookup, and refuses what
+// belongs to one where it has none.
+func (p *parser) asks(root *yaml.Node) bool {
+	if root.Kind != yaml.MappingNode {
+		return true
+	}
+	keys := make(map[string]*yaml.Node)
+	for i := 0; i+1 < len(root.Content); i += 2 {
+		keys[root.Content[i].Value] = root.Content[i+1]
+	}
+	if n := keys["lookup"]; n == nil || n.Value != "none" {
+		return true
+	}
+	for _, key := range []string{"request", "answer", "then", "next", "batch", "secrets", "samples"} {
+		if n := keys[key]; n != nil {
+			p.failf(n, "%s belongs to a lookup, and lookup says none: leave one of them out", key)
+		}
+	}
+	return false
 }
 
 func (p *parser) secrets(n *yaml.Node, d *Definition) {
@@ -147,13 +193,13 @@ func (p *parser) request(n *yaml.Node, d *Definition) {
 			if s == "" {
 				return
 			}
-			t, err := parseTemplate(s)
+			t, err := parseRowTemplate(p.template(n, "request.url", s))
 			switch {
 			case err != nil:
 				p.failf(n, "request.url: %v", err)
 			case t.base && d.BaseURL == "":
 				p.failf(n, "request.url uses {base}: say what it stands for in base_url, at the top of the file")
-			case !slices.ContainsFunc(t.parts, func(p templatePart) bool { return p.hole }):
+			case !t.hasHole():
 				p.failf(n, "request.url does not ask about a name: put {name} into its path or query")
 			}
 			d.url = t
@@ -216,31 +262,146 @@ func holdsSecret(name string) bool {
 		strings.HasSuffix(name, "api-key") || strings.HasSuffix(name, "apikey")
 }
 
-func (p *parser) answer(n *yaml.Node, d *Definition) {
-	p.mapping(n, "answer",
+func (p *parser) answer(n *yaml.Node, where string) answerRules {
+	a := answerRules{where: where}
+	p.mapping(n, where,
 		field{"not_found", false, func(n *yaml.Node) {
-			p.mapping(n, "answer.not_found",
+			where := where + ".not_found"
+			p.mapping(n, where,
 				field{"status", false, func(n *yaml.Node) {
-					for _, item := range p.items(n, "answer.not_found.status") {
-						s := p.count(item, "answer.not_found.status")
+					for _, item := range p.items(n, where+".status") {
+						s := p.count(item, where+".status")
 						if !mayMeanNotFound(s) {
-							p.failf(item, "answer.not_found.status: %d cannot mean that a name is unknown: write 404, 410 or the like", s)
+							p.failf(item, "%s.status: %d cannot mean that a name is unknown: write 404, 410 or the like", where, s)
 							continue
 						}
-						d.answer.notFoundStatus = append(d.answer.notFoundStatus, s)
+						a.notFoundStatus = append(a.notFoundStatus, s)
 					}
 				}},
-				field{"when", false, func(n *yaml.Node) { d.answer.notFound = p.conditions(n, "answer.not_found.when") }},
+				field{"html", false, func(n *yaml.Node) {
+					a.notFoundHTML = p.choice(n, where+".html", "blocked", "allow") == "allow"
+				}},
+				field{"when", false, func(n *yaml.Node) { a.notFound = p.conditions(n, where+".when") }},
 			)
 		}},
 		field{"error", false, func(n *yaml.Node) {
-			p.mapping(n, "answer.error",
-				field{"when", false, func(n *yaml.Node) { d.answer.failed = p.conditions(n, "answer.error.when") }},
-				field{"message", false, func(n *yaml.Node) { d.answer.message = p.path(n, "answer.error.message") }},
+			where := where + ".error"
+			p.mapping(n, where,
+				field{"when", false, func(n *yaml.Node) { a.failed = p.conditions(n, where+".when") }},
+				field{"message", false, func(n *yaml.Node) { a.message = p.path(n, where+".message") }},
 			)
 		}},
-		field{"expect", true, func(n *yaml.Node) { d.answer.expect = p.conditions(n, "answer.expect") }},
+		field{"expect", true, func(n *yaml.Node) { a.expect = p.conditions(n, where+".expect") }},
 	)
+	return a
+}
+
+// thenPrefix begins the paths that look into the second step's answer.
+const thenPrefix = "then."
+
+func (p *parser) then(n *yaml.Node, d *Definition) *secondStep {
+	s := &secondStep{}
+	p.mapping(n, "then",
+		field{"path", true, func(n *yaml.Node) { s.path = p.path(n, "then.path") }},
+		field{"url", true, func(n *yaml.Node) {
+			if t := p.valueTemplate(n, "then.url", d); t != nil {
+				s.url = *t
+			}
+		}},
+		field{"redirects", false, func(n *yaml.Node) {
+			s.crossOrigin = p.choice(n, "then.redirects", "same_origin", "anywhere") == "anywhere"
+		}},
+		field{"answer", true, func(n *yaml.Node) { s.answer = p.answer(n, "then.answer") }},
+	)
+	return s
+}
+
+// batch reads how many names are asked about in one request.
+func (p *parser) batch(n *yaml.Node) *batch {
+	b := &batch{separator: "|"}
+	p.mapping(n, "batch",
+		field{"max", true, func(n *yaml.Node) { b.max = p.countTo(n, "batch.max", maxTogether) }},
+		field{"separator", false, func(n *yaml.Node) { b.separator = p.line(n, "batch.separator") }},
+		field{"separator_in_name", false, func(n *yaml.Node) {
+			b.barred = p.choice(n, "batch.separator_in_name", "alone", "not_found") == "not_found"
+		}},
+		field{"records", true, func(n *yaml.Node) { b.records = p.path(n, "batch.records") }},
+		field{"name", true, func(n *yaml.Node) { b.name = p.path(n, "batch.name") }},
+		field{"renamed", false, func(n *yaml.Node) {
+			for _, item := range p.items(n, "batch.renamed") {
+				r := renaming{from: "from", to: "to"}
+				p.mapping(item, "batch.renamed",
+					field{"list", true, func(n *yaml.Node) { r.list = p.path(n, "batch.renamed.list") }},
+					field{"from", false, func(n *yaml.Node) { r.from = p.path(n, "batch.renamed.from") }},
+					field{"to", false, func(n *yaml.Node) { r.to = p.path(n, "batch.renamed.to") }},
+					field{"encoded", false, func(n *yaml.Node) { r.encoded = p.path(n, "batch.renamed.encoded") }},
+				)
+				b.renamed = append(b.renamed, r)
+			}
+		}},
+		field{"missing", false, func(n *yaml.Node) {
+			b.missing = p.choice(n, "batch.missing", "bad_answer", "not_found") == "not_found"
+		}},
+		field{"answer", true, func(n *yaml.Node) { b.answer = p.answer(n, "batch.answer") }},
+	)
+	return b
+}
+
+// next reads how further pages are asked for.
+func (p *parser) next(n *yaml.Node, d *Definition) *nextRule {
+	r := &nextRule{pages: defaultPages}
+	p.mapping(n, "next",
+		field{"path", false, func(n *yaml.Node) { r.path = p.path(n, "next.path") }},
+		field{"count", false, func(n *yaml.Node) { r.count = p.path(n, "next.count") }},
+		field{"url", false, func(n *yaml.Node) {
+			s := p.line(n, "next.url")
+			if s == "" {
+				return
+			}
+			t, err := parseNextTemplate(p.template(n, "next.url", s))
+			switch {
+			case err != nil:
+				p.failf(n, "next.url: %v", err)
+				return
+			case t.base && d.BaseURL == "":
+				p.failf(n, "next.url uses {base}: say what it stands for in base_url, at the top of the file")
+				return
+			}
+			r.url = &t
+			at, err := t.origin(d.BaseURL)
+			if here, herr := d.url.origin(d.BaseURL); len(d.url.parts) > 0 && err == nil && herr == nil && at.Scheme+at.Host != here.Scheme+here.Host {
+				p.failf(n, "next.url goes to %s and request.url to %s: pages come from one host", at.Host, here.Host)
+			}
+		}},
+		field{"until", false, func(n *yaml.Node) { r.until = p.conditions(n, "next.until") }},
+		field{"pages", false, func(n *yaml.Node) { r.pages = p.countTo(n, "next.pages", maxPages) }},
+	)
+	switch {
+	case n.Kind != yaml.MappingNode:
+	case (r.path == "") == (r.count == ""):
+		p.failf(n, "next: write path, which leads to the next page, or count, which says how many this page had")
+	case r.count != "" && r.url == nil:
+		p.failf(n, "next.count makes a value: write the url with {value} in it that asks from there on")
+	}
+	return r
+}
+
+// valueTemplate returns a URL template that is filled from an answer, or nil.
+func (p *parser) valueTemplate(n *yaml.Node, where string, d *Definition) *urlTemplate {
+	s := p.line(n, where)
+	if s == "" {
+		return nil
+	}
+	t, err := parseValueTemplate(p.template(n, where, s))
+	switch {
+	case err != nil:
+		p.failf(n, "%s: %v", where, err)
+		return nil
+	case t.base && d.BaseURL == "":
+		p.failf(n, "%s uses {base}: say what it stands for in base_url, at the top of the file", where)
+		return nil
+	}
+	return &t
 }
 
 // mayMeanNotFound leaves out what says something about us or about the
@@ -291,31 +452,49 @@ func (p *parser) attributes(n *yaml.Node, d *Definition) {
 	}
 }
 
-func (p *parser) pictures(n *yaml.Node, d *Definition) {
+func (p *parser) pictures(n *yaml.Node, d *Definition, asks bool) {
 	p.mapping(n, "pictures",
-		field{"from", true, func(n *yaml.Node) {
+		field{"url", !asks, func(n *yaml.Node) {
+			if asks {
+				p.failf(n, "pictures.url is for a definition with lookup: none; this one has pictures.from")
+				return
+			}
+			p.readDirect(n, d)
+			d.Pictures.from = append(d.Pictures.from, []pictureRule{{path: pictureAt}})
+		}},
+		field{"from", asks, func(n *yaml.Node) {
 			for _, item := range p.items(n, "pictures.from") {
 				if item.Kind != yaml.SequenceNode {
-					d.Pictures.from = append(d.Pictures.from, []string{p.path(item, "pictures.from")})
+					d.Pictures.from = append(d.Pictures.from, []pictureRule{p.pictureRule(item, d)})
 					continue
 				}
-				var candidates []string
+				var candidates []pictureRule
 				for _, c := range p.items(item, "pictures.from") {
-					candidates = append(candidates, p.path(c, "pictures.from"))
+					candidates = append(candidates, p.pictureRule(c, d))
 				}
 				d.Pictures.from = append(d.Pictures.from, candidates)
 			}
 		}},
-		field{"max", false, func(n *yaml.Node) { d.Pictures.Max = p.count(n, "pictures.max") }},
+		field{"max", false, func(n *yaml.Node) {
+			d.Pictures.Max, d.Pictures.maxWritten = p.countTo(n, "pictures.max", MaxPictures), true
+		}},
 		field{"relative", false, func(n *yaml.Node) {
 			d.Pictures.resolveRelative = p.choice(n, "pictures.relative", "refuse", "resolve") == "resolve"
 		}},
 		field{"auth", false, func(n *yaml.Node) {
-			d.Pictures.SameOriginAuth = p.choice(n, "pictures.auth", "none", "same_origin") == "same_origin"
+			if d.Pictures.SameOriginAuth = p.choice(n, "pictures.auth", "none", "same_origin") == "same_origin"; d.Pictures.SameOriginAuth && !asks {
+				p.failf(n, "pictures.auth: there is no lookup whose headers could go along")
+			}
+		}},
+		field{"robots", false, func(n *yaml.Node) {
+			d.Pictures.IgnoreRobots = p.choice(n, "pictures.robots", "honour", "ignore") == "ignore"
 		}},
 		field{"allow", false, func(n *yaml.Node) {
 			for _, item := range p.items(n, "pictures.allow") {
 				a := strings.ToLower(p.line(item, "pictures.allow"))
+				if a == LookupOrigin && !asks {
+					p.failf(item, "pictures.allow: there is no lookup, so there is no %s: write host:port", LookupOrigin)
+				}
 				if a != "" && !isException(a) {
 					p.failf(item, "pictures.allow: %q is no exception: write host:port, a CIDR such as 10.1.0.0/16, or %s", a, LookupOrigin)
 				}
@@ -323,6 +502,20 @@ func (p *parser) pictures(n *yaml.Node, d *Definition) {
 			}
 		}},
 	)
+}
+
+// pictureRule reads a path, or a path and a template for what stands there.
+func (p *parser) pictureRule(n *yaml.Node, d *Definition) pictureRule {
+	var r pictureRule
+	if n.Kind != yaml.MappingNode {
+		r.path = p.path(n, "pictures.from")
+		return r
+	}
+	p.mapping(n, "pictures.from",
+		field{"path", true, func(n *yaml.Node) { r.path = p.path(n, "pictures.from.path") }},
+		field{"url", true, func(n *yaml.Node) { r.template = p.valueTemplate(n, "pictures.from.url", d) }},
+	)
+	return r
 }
 
 func isException(s string) bool {
@@ -340,26 +533,29 @@ func isException(s string) bool {
 	return err == nil && n > 0
 }
 
-func (p *parser) text(n *yaml.Node, where string) text {
+func (p *parser) text(n *yaml.Node, where string, more ...field) text {
 	var t text
 	if n.Kind != yaml.MappingNode {
 		t.literal = p.line(n, where)
 		return t
 	}
-	p.mapping(n, where,
-		field{"path", true, func(n *yaml.Node) { t.path = p.path(n, where+".path") }},
-		field{"otherwise", false, func(n *yaml.Node) { t.literal = p.line(n, where+".otherwise") }},
-	)
+	p.mapping(n, where, append([]field{
+		{"path", true, func(n *yaml.Node) { t.path = p.path(n, where+".path") }},
+		{"otherwise", false, func(n *yaml.Node) { t.literal = p.line(n, where+".otherwise") }},
+	}, more...)...)
 	return t
 }
 
-// source is a text whose literal is a URL template.
+// source is a text whose literal is a URL template for the name, and whose
+// path may have one for what stands there.
 func (p *parser) source(n *yaml.Node, d *Definition) text {
-	t := p.text(n, "source")
+	var made *urlTemplate
+	t := p.text(n, "source", field{"url", false, func(n *yaml.Node) { made = p.valueTemplate(n, "source.url", d) }})
+	t.made = made
 	if t.literal == "" {
 		return t
 	}
-	u, err := parseTemplate(t.literal)
+	u, err := parseTemplate(p.template(n, "source", t.literal))
 	switch {
 	case err != nil:
 		p.failf(n, "source: %v", err)
@@ -397,15 +593,11 @@ func (p *parser) tls(n *yaml.Node) TLS {
 
 func (p *parser) samples(n *yaml.Node, d *Definition) {
 	for _, item := range p.items(n, "samples") {
-		var s Sample
+		s := Sample{Line: item.Line}
 		p.mapping(item, "samples",
 			field{"name", true, func(n *yaml.Node) { s.Name = p.line(n, "samples.name") }},
-			field{"file", true, func(n *yaml.Node) {
-				s.File = p.line(n, "samples.file")
-				if s.File != "" && (path.IsAbs(s.File) || path.Clean(s.File) != s.File || strings.HasPrefix(s.File, "..") || strings.Contains(s.File, `\`)) {
-					p.failf(n, "samples.file: %q is no path below the definition's folder: write samples/NAME.http", s.File)
-				}
-			}},
+			field{"file", true, func(n *yaml.Node) { s.File = p.sampleFile(n, "samples.file") }},
+			field{"then", false, func(n *yaml.Node) { s.Then = p.sampleFile(n, "samples.then") }},
 			field{"verdict", true, func(n *yaml.Node) {
 				switch p.choice(n, "samples.verdict", "found", "not_found", "no_picture") {
 				case "found":
@@ -419,6 +611,14 @@ func (p *parser) samples(n *yaml.Node, d *Definition) {
 		)
 		d.Samples = append(d.Samples, s)
 	}
+}
+
+func (p *parser) sampleFile(n *yaml.Node, where string) string {
+	s := p.line(n, where)
+	if s != "" && (path.IsAbs(s) || path.Clean(s) != s || strings.HasPrefix(s, "..") || strings.Contains(s, `\`)) {
+		p.failf(n, "%s: %q is no path below the definition's folder: write samples/NAME.http", where, s)
+	}
+	return s
 }
 
 // The rest reads YAML nodes of one shape each and records what is wrong.
@@ -458,7 +658,7 @@ func (p *parser) document(data []byte) *yaml.Node {
 		if line, err := strconv.Atoi(m[1]); err == nil {
 			here.Line = line
 		}
-		p.failf(here, "is no YAML: %s", m[2])
+		p.failf(here, "is no YAML: %s (text with { } : or # in it stands in quotes, and lines are indented by spaces)", m[2])
 		return nil
 	}
 	return doc.Content[0]
@@ -613,6 +813,14 @@ func (p *parser) count(n *yaml.Node, where string) int {
 	if err != nil || c < 1 || c > 1_000_000_000 {
 		p.failf(n, "%s: %q is no whole number from 1 up", where, n.Value)
 		return 0
+	}
+	return c
+}
+
+func (p *parser) countTo(n *yaml.Node, where string, most int) int {
+	c := p.count(n, where)
+	if c > most {
+		p.failf(n, "%s: %d is too many: write at most %d", where, c, most)
 	}
 	return c
 }

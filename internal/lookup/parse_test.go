@@ -73,9 +73,9 @@ func TestParseFull(t *testing.T) {
 		BaseURL: "https://api.corp:8443/v2", ContactRequired: true,
 		Secrets: []Secret{{Name: "key", File: "/run/secrets/key"}, {Name: "token", Env: "STAFF_TOKEN", Optional: true}},
 		Pictures: Pictures{
-			Max: 3, SameOriginAuth: true, resolveRelative: true,
+			Max: 3, SameOriginAuth: true, resolveRelative: true, maxWritten: true,
 			Allow: []string{"lookup-origin", "photos.corp:8443", "10.1.0.0/16", "[fd00::1]:443"},
-			from:  [][]string{{"people.0.photo.large", "people.0.photo.small"}, {"people.0.more.#.url"}},
+			from:  [][]pictureRule{{{path: "people.0.photo.large"}, {path: "people.0.photo.small"}}, {{path: "people.0.more.#.url"}}},
 		},
 		Limits: ServiceLimits{
 			Lookup:    Limits{PerSecond: 10, PerMinute: 100, PerHour: 1000, PerDay: 5000, InFlight: 4},
@@ -84,7 +84,7 @@ func TestParseFull(t *testing.T) {
 		},
 		TLS:     TLS{"/etc/ca.pem", "/etc/c.pem", "/etc/k.pem"},
 		Timeout: 3 * time.Second, MaxBytes: 256 << 10,
-		Samples: []Sample{{"ada", "samples/ada.http", Found}},
+		Samples: []Sample{{Name: "ada", File: "samples/ada.http", Verdict: Found, Line: 46}},
 		url:     path,
 		headers: []header{
 			{name: "Accept", before: "application/vnd.staff+json"},
@@ -92,6 +92,7 @@ func TestParseFull(t *testing.T) {
 			{name: "Authorization", before: "Bearer ", secret: "token"},
 		},
 		answer: answerRules{
+			where:          "answer",
 			notFoundStatus: []int{404, 410},
 			notFound:       []condition{{path: "people", is: "empty"}, {path: "code", equals: &minusOne}},
 			failed:         []condition{{path: "error", is: "present"}},
@@ -102,9 +103,12 @@ func TestParseFull(t *testing.T) {
 		licence:     text{literal: "internal use only"},
 		attribution: text{path: "people.0.by", literal: "The Company"},
 		source:      text{template: &page},
+		source256:   d.source256,
+		file:        "staff.yaml",
+		data:        d.data,
 	}
 	if diff := cmp.Diff(want, d, cmp.AllowUnexported(Definition{}, Pictures{}, urlTemplate{}, templatePart{},
-		header{}, answerRules{}, condition{}, attributeRule{}, text{})); diff != "" {
+		pictureRule{}, header{}, answerRules{}, condition{}, attributeRule{}, text{})); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 	if got, want := d.Origin(), "https://api.corp:8443"; got != want {
@@ -186,8 +190,8 @@ x.yaml:5: unknown key "request.ulr": did you mean "url"?
 x.yaml:6: unknown key "answer.expects": did you mean "expect"?
 x.yaml:7: unknown key "picturs": did you mean "pictures"?`,
 		},
-		{"a key of a later version", minimal + "batch: {max: 50}\n",
-			`x.yaml:8: unknown key "batch": known here: name, description, homepage, base_url, contact, secrets, request, answer, attributes, pictures, licence, attribution, source, limits, tls, timeout, max_bytes, samples`},
+		{"a key of a later version", minimal + "mirrors: {max: 50}\n",
+			`x.yaml:8: unknown key "mirrors": known here: name, description, params, lookup, homepage, base_url, contact, secrets, request, answer, batch, then, next, attributes, pictures, licence, attribution, source, limits, tls, timeout, max_bytes, samples`},
 		{"doubled key", minimal + "name: b\n", "x.yaml:8: name stands here and on line 2: keep one"},
 		{"merge key", minimal + "<<: {contact: required}\n", `x.yaml:8: unknown key "<<": known here`},
 		{"alias", "name: &n a\n" + strings.Replace(minimal, "name: mini", "", 1) + "homepage: *n\n", "homepage is a YAML alias: write the value itself"},
@@ -307,10 +311,18 @@ func FuzzParse(f *testing.F) {
 			return
 		}
 		// What was accepted can be used.
+		q := Query{Name: "name"}
+		for _, c := range d.Columns() {
+			q.Columns = append(q.Columns, Attribute{c, "value"})
+		}
+		if !d.Asks() {
+			d.Direct(q)
+			return
+		}
 		if d.Origin() == "" {
 			t.Error("no origin")
 		}
-		if _, err := d.Example("name", func(Secret) (string, error) { return "s", nil }); err != nil {
+		if _, err := d.Example(q, func(Secret) (string, error) { return "s", nil }); err != nil {
 			t.Error(err)
 		}
 		d.Extract("name", Reply{Status: 200, Body: []byte(`{"a":[1,{"b":"c"}]}`)})

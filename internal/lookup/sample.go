@@ -19,8 +19,13 @@ type Sample struct {
 	// File holds the answer, as ParseSample reads it; its path is relative to
 	// the definition's folder.
 	File string
+	// Then holds the answer to the definition's second step, likewise; empty
+	// where there is none.
+	Then string
 	// Verdict is what the answer means.
 	Verdict Verdict
+	// Line is where the sample stands in its definition.
+	Line int
 }
 
 // ParseSample reads a recorded answer in the form that `curl -si URL` writes:

@@ -1,9 +1,13 @@
 package lookup
 
 import (
+	"crypto/md5" //nolint:gosec // services name files by it; it proves nothing
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"net/url"
+	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -14,9 +18,14 @@ const maxURLBytes = 8 << 10
 // stand in the path or in the query and is always escaped for the place where
 // it stands, so that no name can reach beyond its own segment or value.
 // Filters follow the name: {name|lower}, {name|underscore} (a space becomes
-// "_") and {name|slashes} (the slash stays a slash, for services whose names
-// have several segments).
+// "_"), {name|md5} (the MD5 of what the filters above made of it, in
+// hexadecimal; md5:2 is its first two digits) and {name|slashes} (the slash
+// stays a slash, for services whose names have several segments).
+//
+// Where the template is filled from an answer, {value} stands for {name}; that
+// of a next page may have both.
 type urlTemplate struct {
+	words []string // what may stand in the holes: name, value, or both
 	base  bool
 	parts []templatePart
 }
@@ -25,23 +34,57 @@ type urlTemplate struct {
 type templatePart struct {
 	literal string
 	hole    bool
+	word    int    // which of the words it is filled with
+	column  string // or the column, see filled
 	query   bool
 	lower   bool
 	under   bool
+	md5     int // hexadecimal digits, 0 for the text itself
 	slashes bool
 }
 
 func (t urlTemplate) usesBase() bool { return t.base }
 
-// parseTemplate reads s. Its error says what to write instead.
-func parseTemplate(s string) (urlTemplate, error) {
-	var t urlTemplate
+// parseTemplate reads s, whose holes are {name}. Its error says what to write
+// instead.
+func parseTemplate(s string) (urlTemplate, error) { return parseHoles(s, "name") }
+
+// parseValueTemplate reads s, which has at least one {value}.
+func parseValueTemplate(s string) (urlTemplate, error) {
+	t, err := parseHoles(s, "value")
+	if err == nil && !t.hasHole() {
+		err = errors.New("does not use the value: put {value} into its path or query")
+	}
+	return t, err
+}
+
+// parseNextTemplate reads s, which has at least one {value} and may have
+// {name}.
+func parseNextTemplate(s string) (urlTemplate, error) {
+	t, err := parseHoles(s, "name", "value")
+	if err == nil && !slices.ContainsFunc(t.parts, func(p templatePart) bool { return p.hole && p.word == 1 }) {
+		err = errors.New("does not use the value: put {value} into its path or query")
+	}
+	return t, err
+}
+
+func (t urlTemplate) hasHole() bool {
+	return slices.ContainsFunc(t.parts, func(p templatePart) bool { return p.hole })
+}
+
+func parseHoles(s string, words ...string) (urlTemplate, error) {
+	return parseHolesOf(s, false, words...)
+}
+
+func parseHolesOf(s string, columns bool, words ...string) (urlTemplate, error) {
+	t := urlTemplate{words: words}
+	word := words[len(words)-1]
 	rest, ok := strings.CutPrefix(s, "{base}")
 	t.base = ok
 	query := false
 	for {
 		literal, tail, found := strings.Cut(rest, "{")
-		if err := checkLiteral(literal); err != nil {
+		if err := checkLiteral(literal, word); err != nil {
 			return t, err
 		}
 		query = query || strings.Contains(literal, "?")
@@ -51,14 +94,14 @@ func parseTemplate(s string) (urlTemplate, error) {
 		}
 		inner, after, closed := strings.Cut(tail, "}")
 		if !closed {
-			return t, errors.New(`a "{" has no "}": write {name}`)
+			return t, fmt.Errorf(`a "{" has no "}": write {%s}`, word)
 		}
-		p, err := parseHole(inner)
+		p, err := parseHole(inner, columns, words)
 		if err != nil {
 			return t, err
 		}
 		if p.slashes && query {
-			return t, errors.New("{name|slashes} stands in the query: it is for the path alone")
+			return t, fmt.Errorf("{%s} stands in the query: slashes is for the path alone", inner)
 		}
 		p.literal, p.hole, p.query = literal, true, query
 		t.parts = append(t.parts, p)
@@ -67,7 +110,7 @@ func parseTemplate(s string) (urlTemplate, error) {
 	if err := t.checkPlaces(); err != nil {
 		return t, err
 	}
-	example, err := t.expand("http://host", "name")
+	example, err := t.filledIn().expand("http://host", slices.Repeat([]string{"name"}, len(words))...)
 	if err != nil {
 		return t, errors.New(`holds a path segment "." or ".."`)
 	}
@@ -77,40 +120,60 @@ func parseTemplate(s string) (urlTemplate, error) {
 	return t, nil
 }
 
-func parseHole(s string) (templatePart, error) {
+func parseHole(s string, columns bool, words []string) (templatePart, error) {
 	var p templatePart
-	word, filters, _ := strings.Cut(s, "|")
-	switch word {
-	case "name":
-	case "base":
+	inner, filters, _ := strings.Cut(s, "|")
+	column, fromRow := columnHole(inner)
+	word := inner
+	switch p.word = slices.Index(words, inner); {
+	case p.word >= 0:
+	case fromRow && columns:
+		p.word, p.column = 0, column
+	case fromRow:
+		return p, fmt.Errorf("{%s} may stand in request.url and pictures.url alone", inner)
+	case inner == "base":
 		return p, errors.New("{base} may only stand at the start")
 	default:
-		return p, fmt.Errorf("unknown {%s}: known are {base} and {name}", s)
+		if columns {
+			words = append(slices.Clone(words), columnPrefix+"NAME")
+		}
+		return p, fmt.Errorf("unknown {%s}: known are {base} and {%s}", s, strings.Join(words, "} and {"))
 	}
 	if filters == "" && strings.Contains(s, "|") {
-		return p, fmt.Errorf("{%s} ends in a bar: write {name} or a filter after it", s)
+		return p, fmt.Errorf("{%s} ends in a bar: write {%s} or a filter after it", s, word)
 	}
 	for f := range strings.SplitSeq(filters, "|") {
+		filter, digits, numbered := strings.Cut(f, ":")
+		if filter == "md5" && numbered {
+			n, err := strconv.Atoi(digits)
+			if err != nil || n < 1 || n > hex.EncodedLen(md5.Size) {
+				return p, fmt.Errorf("{%s}: %q are no digits of an MD5: write md5:1 to md5:32", s, digits)
+			}
+			p.md5 = n
+			continue
+		}
 		switch f {
 		case "":
 		case "lower":
 			p.lower = true
 		case "underscore":
 			p.under = true
+		case "md5":
+			p.md5 = hex.EncodedLen(md5.Size)
 		case "slashes":
 			p.slashes = true
 		default:
-			return p, fmt.Errorf("unknown filter %q in {%s}: known are lower, underscore, slashes; the name is escaped for its place by itself", f, s)
+			return p, fmt.Errorf("unknown filter %q in {%s}: known are lower, underscore, md5, slashes; the %s is escaped for its place by itself", f, s, word)
 		}
 	}
 	return p, nil
 }
 
-func checkLiteral(s string) error {
+func checkLiteral(s, word string) error {
 	for _, c := range []byte(s) {
 		switch {
 		case c == '}':
-			return errors.New(`a "}" has no "{": write {name}, or %7D for the character`)
+			return fmt.Errorf(`a "}" has no "{": write {%s}, or %%7D for the character`, word)
 		case c == '#':
 			return errors.New(`"#" would never be sent: leave it out`)
 		case c <= ' ' || c >= 0x7f || c == '"' || c == '<' || c == '>' || c == '\\' || c == '^' || c == '`':
@@ -134,7 +197,7 @@ func (t urlTemplate) checkPlaces() error {
 		return errors.New("must start with {base}, http:// or https://")
 	}
 	if t.parts[0].hole && !strings.ContainsAny(rest, "/?") {
-		return errors.New("{name} may stand in the path or in the query, not in the host")
+		return fmt.Errorf("{%s} may stand in the path or in the query, not in the host", t.words[t.parts[0].word])
 	}
 	_, err := t.origin("")
 	return err
@@ -158,31 +221,34 @@ func (t urlTemplate) origin(base string) (*url.URL, error) {
 	return u, nil
 }
 
-// expand returns the URL for name. It refuses an empty name, one that would
-// be a dot segment, since servers fold such whether escaped or not, and one
-// that makes the URL longer than 8 KB.
-func (t urlTemplate) expand(base, name string) (string, error) {
-	if name == "" {
-		return "", errors.New("the name is empty")
-	}
+// expand returns the URL for the values of the template's words. It refuses an
+// empty one, one that would be a dot segment, since servers fold such whether
+// escaped or not, and those that make the URL longer than 8 KB.
+func (t urlTemplate) expand(base string, values ...string) (string, error) {
+	word := strings.Join(t.words, " and the ")
 	var b strings.Builder
 	if t.base {
 		b.WriteString(base)
 	}
+	for i, v := range values {
+		if v == "" {
+			return "", fmt.Errorf("the %s is empty", t.words[i])
+		}
+	}
 	for _, p := range t.parts {
 		b.WriteString(p.literal)
 		if p.hole {
-			b.WriteString(p.escape(name))
+			b.WriteString(p.escape(values[p.word]))
 		}
 	}
 	s := b.String()
 	if len(s) > maxURLBytes {
-		return "", fmt.Errorf("the name makes a URL of %d bytes, at most %d are sent", len(s), maxURLBytes)
+		return "", fmt.Errorf("the %s makes a URL of %d bytes, at most %d are sent", word, len(s), maxURLBytes)
 	}
 	path, _, _ := strings.Cut(s, "?")
 	for segment := range strings.SplitSeq(path, "/") {
 		if segment == "." || segment == ".." {
-			return "", errors.New(`the name makes a path segment "." or "..", which cannot be asked for`)
+			return "", fmt.Errorf(`the %s makes a path segment "." or "..", which cannot be asked for`, word)
 		}
 	}
 	return s, nil
@@ -194,6 +260,10 @@ func (p templatePart) escape(name string) string {
 	}
 	if p.under {
 		name = strings.ReplaceAll(name, " ", "_")
+	}
+	if p.md5 > 0 {
+		sum := md5.Sum([]byte(name)) //nolint:gosec // as above
+		name = hex.EncodeToString(sum[:])[:p.md5]
 	}
 	switch {
 	case p.query:

@@ -38,6 +38,17 @@ const (
 	// ReasonInvisible is a line of format characters alone, or a byte order
 	// mark within a name.
 	ReasonInvisible Reason = "invisible"
+	// ReasonComment is a name in a table that begins with #: as a line it
+	// would be a comment.
+	ReasonComment Reason = "comment"
+	// ReasonNoName is a row without a name in its column.
+	ReasonNoName Reason = "no_name"
+	// ReasonFields is a row with more or fewer fields than the header.
+	ReasonFields Reason = "fields"
+	// ReasonQuotes is a quote that is not closed, or text behind one that is.
+	ReasonQuotes Reason = "quotes"
+	// ReasonJSON is a line that is no JSON object.
+	ReasonJSON Reason = "json"
 )
 
 // Explain returns the reason in words for a user.
@@ -57,6 +68,16 @@ func (r Reason) Explain() string {
 		return "a character that overrides the direction of text"
 	case ReasonInvisible:
 		return "an invisible name or mark"
+	case ReasonComment:
+		return "a name that begins with #, as comments do"
+	case ReasonNoName:
+		return "no name in its column"
+	case ReasonFields:
+		return "not as many fields as the header"
+	case ReasonQuotes:
+		return "a quote that is not closed, or text behind a closing quote"
+	case ReasonJSON:
+		return "no JSON object"
 	}
 	return string(r)
 }
@@ -65,6 +86,8 @@ func (r Reason) Explain() string {
 type BadLine struct {
 	// Number is the line's place in the file, from 1.
 	Number int64
+	// Last is the last line of a row that has several, else 0.
+	Last   int64
 	Reason Reason
 	// Excerpt is the beginning of the line in Go's quotes, at most 300 bytes
 	// and safe for terminals and logs. It ends in an ellipsis behind the
@@ -74,6 +97,9 @@ type BadLine struct {
 
 // Error returns number, reason and excerpt in words for a user.
 func (b *BadLine) Error() string {
+	if b.Last > b.Number {
+		return fmt.Sprintf("lines %d to %d: %s: %s", b.Number, b.Last, b.Reason.Explain(), b.Excerpt)
+	}
 	return fmt.Sprintf("line %d: %s: %s", b.Number, b.Reason.Explain(), b.Excerpt)
 }
 
@@ -98,6 +124,18 @@ func (r *Rejects) Write(b *BadLine) error {
 
 // Flush hands on what Write has gathered.
 func (r *Rejects) Flush() error { return r.w.Flush() }
+
+// Check returns why name is none that a Reader would hand out, or "".
+func Check(name string) Reason {
+	b := []byte(name)
+	switch {
+	case len(trim(b)) != len(b), len(b) == 0:
+		return ReasonInvisible
+	case b[0] == '#':
+		return ReasonComment
+	}
+	return check(b)
+}
 
 // trim drops white space from both ends, and byte order marks, which stand at
 // the beginning of a line where files were joined.

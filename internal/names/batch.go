@@ -20,7 +20,7 @@ const MaxBatchBytes = 64
 // extensions are dropped from a names file's name, as often as one is found,
 // so that people.txt.gz and people.csv are the batch people. Others stay: what
 // follows the dot of people.2024 tells it from people.2025.
-var extensions = []string{".gz", ".txt", ".text", ".csv", ".tsv", ".lst", ".list", ".names"}
+var extensions = []string{".gz", ".txt", ".text", ".csv", ".tsv", ".jsonl", ".ndjson", ".lst", ".list", ".names"}
 
 // BatchName returns the batch that the names file at path fills when the user
 // names none: its base name without extensions, mapped to what CheckBatch

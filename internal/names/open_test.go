@@ -24,7 +24,7 @@ func TestOpenReads(t *testing.T) {
 		{"names.txt.gz", zip(t, "Ada\nGrace\n")},
 		{"gzip by its bytes alone.txt", zip(t, "Ada\nGrace\n")},
 		{"text by its bytes alone.gz", "Ada\nGrace\n"},
-		{"utf-16.csv", utf16(t, utf.LittleEndian, "Ada\r\nGrace\r\n")},
+		{"utf-16.txt", utf16(t, utf.LittleEndian, "Ada\r\nGrace\r\n")},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -37,7 +37,7 @@ func TestOpenReads(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			got, err := story(f.Reader)
+			got, err := story(f)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -57,7 +57,7 @@ func TestOpenStdin(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got, err := story(f.Reader)
+	got, err := story(f)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -24,7 +24,7 @@ func TestOpenNamedPipe(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	got, err := story(f.Reader)
+	got, err := story(f)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -16,7 +16,7 @@ import (
 )
 
 // story is all that a Reader says of a source, one line each.
-func story(r *Reader) ([]string, error) {
+func story(r Source) ([]string, error) {
 	var out []string
 	for {
 		line, err := r.Next()

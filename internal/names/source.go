@@ -10,7 +10,9 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"golang.org/x/text/encoding"
 	utf "golang.org/x/text/encoding/unicode"
+	"golang.org/x/text/transform"
 )
 
 var (
@@ -55,8 +57,9 @@ var formats = []struct {
 
 // openText unwraps gzip, UTF-16 and byte order marks and returns the text
 // within, or the reason why it is none. A gzip file is known by its first
-// bytes, so its name does not matter.
-func openText(src io.Reader) (*bufio.Reader, error) {
+// bytes, so its name does not matter. Text without a byte order mark is in
+// enc, nil for UTF-8.
+func openText(src io.Reader, enc encoding.Encoding) (*bufio.Reader, error) {
 	text := bufio.NewReaderSize(src, bufferBytes)
 	if head, _ := text.Peek(3); string(head) == "\x1f\x8b\x08" {
 		unpacked, err := gzip.NewReader(text)
@@ -79,6 +82,9 @@ func openText(src io.Reader) (*bufio.Reader, error) {
 	case bytes.HasPrefix(head, []byte("\xff\xfe")), bytes.HasPrefix(head, []byte("\xfe\xff")):
 		decoder := utf.UTF16(utf.LittleEndian, utf.UseBOM).NewDecoder()
 		text = bufio.NewReaderSize(decoder.Reader(text), bufferBytes)
+	case enc != nil:
+		decoder := utf.BOMOverride(enc.NewDecoder())
+		text = bufio.NewReaderSize(transform.NewReader(text, decoder), bufferBytes)
 	case bytes.HasPrefix(head, []byte("\xef\xbb\xbf")):
 		_, _ = text.Discard(3)
 	}
@@ -91,7 +97,7 @@ func openText(src io.Reader) (*bufio.Reader, error) {
 		return nil, ErrEmpty
 	}
 	if !looksLikeText(head, err == nil) {
-		return nil, fmt.Errorf("%w: it is binary or neither UTF-8 nor UTF-16 with a byte order mark; save it as UTF-8", ErrNotText)
+		return nil, fmt.Errorf("%w: it is binary or neither UTF-8 nor UTF-16 with a byte order mark; save it as UTF-8, or say in which encoding it is", ErrNotText)
 	}
 	return text, nil
 }

@@ -3,7 +3,10 @@ package picture
 import (
 	"errors"
 	"fmt"
+	"math"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/picharvest/picharvest/internal/failure"
@@ -28,8 +31,16 @@ type Config struct {
 	// Default 0 and 0; a MaxSide of 0 leaves it to MaxPixels.
 	MinSide int `mapstructure:"min_side"`
 	MaxSide int `mapstructure:"max_side"`
-	// MaxPixels bounds width times height. Default 50,000,000.
+	// MinPixels and MaxPixels bound width times height. Default 0 and
+	// 50,000,000.
+	MinPixels int64 `mapstructure:"min_pixels"`
 	MaxPixels int64 `mapstructure:"max_pixels"`
+	// MinAspect and MaxAspect bound width divided by height, as stored.
+	// Default 0 and 0: no limit.
+	MinAspect float64 `mapstructure:"min_aspect"`
+	MaxAspect float64 `mapstructure:"max_aspect"`
+	// Kinds are the words of those that are taken. Default: all of [Kinds].
+	Kinds []string `mapstructure:"kinds"`
 	// MaxFrames bounds an animation. One with more frames still passes where
 	// all its frames together stay within MaxPixels. Default 100.
 	MaxFrames int `mapstructure:"max_frames"`
@@ -47,6 +58,7 @@ func DefaultConfig() Config {
 	return Config{
 		MaxBytes:      32 << 20,
 		MaxPixels:     50_000_000,
+		Kinds:         []string{string(JPEG), string(PNG), string(GIF), string(WebP)},
 		MaxFrames:     100,
 		MaxScans:      100,
 		Verify:        VerifyStructure,
@@ -76,9 +88,15 @@ func (c Config) Validate() error {
 	} else if c.MaxSide > 0 && c.MinSide > c.MaxSide {
 		bad("picture.min_side %d is above picture.max_side %d; no picture could pass", c.MinSide, c.MaxSide)
 	}
+	if c.MinPixels < 0 {
+		bad("picture.min_pixels is %d; it must be 0 or more", c.MinPixels)
+	}
 	if c.MaxPixels < 1 {
 		bad("picture.max_pixels is %d; it must be 1 or more", c.MaxPixels)
+	} else if c.MinPixels > c.MaxPixels {
+		bad("picture.min_pixels %d is above picture.max_pixels %d; no picture could pass", c.MinPixels, c.MaxPixels)
 	}
+	errs = append(errs, c.validateAspect(), c.validateKinds())
 	if c.MaxFrames < 1 {
 		bad("picture.max_frames is %d; it must be 1 or more", c.MaxFrames)
 	}
@@ -92,6 +110,46 @@ func (c Config) Validate() error {
 		bad("picture.decode_timeout is %s; it must be above 0", c.DecodeTimeout)
 	}
 	return errors.Join(errs...)
+}
+
+func (c Config) validateAspect() error {
+	var errs []error
+	ratio := func(key string, r float64) {
+		if math.IsNaN(r) || math.IsInf(r, 0) || r < 0 {
+			errs = append(errs, fmt.Errorf("picture.%s is %v; it must be 0 (no limit) or width divided by height, such as 1.5", key, r))
+		}
+	}
+	ratio("min_aspect", c.MinAspect)
+	ratio("max_aspect", c.MaxAspect)
+	if c.MaxAspect > 0 && c.MinAspect > c.MaxAspect {
+		errs = append(errs, fmt.Errorf("picture.min_aspect %v is above picture.max_aspect %v; no picture could pass", c.MinAspect, c.MaxAspect))
+	}
+	return errors.Join(errs...)
+}
+
+func (c Config) validateKinds() error {
+	if len(c.Kinds) == 0 {
+		return errors.New("picture.kinds is empty; no picture could pass")
+	}
+	var errs []error
+	for _, k := range c.Kinds {
+		if !slices.Contains(Kinds(), Kind(k)) {
+			errs = append(errs, fmt.Errorf("picture.kinds has %.40q; there are jpeg, png, gif and webp", k))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// checkKind checks what the bytes say that they are.
+func (c *Config) checkKind(k Kind) error {
+	if slices.Contains(c.Kinds, string(k)) {
+		return nil
+	}
+	return over(failure.ReasonRefusedKind, "%s is none of picture.kinds: %s", k, strings.Join(c.Kinds, ", "))
+}
+
+func (c *Config) tooFew(bytes int64) error {
+	return over(failure.ReasonTooSmall, "%d bytes < picture.min_bytes %d", bytes, c.MinBytes)
 }
 
 // checkSides checks the size of the canvas.
@@ -108,6 +166,16 @@ func (c *Config) checkSides(width, height int) error {
 	}
 	if short := min(width, height); short < c.MinSide {
 		return over(failure.ReasonTooSmall, "%dx%d: side of %d < picture.min_side %d", width, height, short, c.MinSide)
+	}
+	if n := int64(width) * int64(height); n < c.MinPixels {
+		limit, got := formatPixels(c.MinPixels, n)
+		return over(failure.ReasonTooSmall, "%dx%d: %s < picture.min_pixels %s", width, height, got, limit)
+	}
+	switch aspect := float64(width) / float64(height); {
+	case aspect < c.MinAspect:
+		return over(failure.ReasonRefusedAspect, "%dx%d: aspect %.3g < picture.min_aspect %v", width, height, aspect, c.MinAspect)
+	case c.MaxAspect > 0 && aspect > c.MaxAspect:
+		return over(failure.ReasonRefusedAspect, "%dx%d: aspect %.3g > picture.max_aspect %v", width, height, aspect, c.MaxAspect)
 	}
 	return nil
 }

@@ -43,7 +43,7 @@ func (c *Checker) walkGIF(s *source, info *Info) error {
 			if err := gifFrame(s, info); err != nil {
 				return err
 			}
-			s.addFrame(at, info.Width, info.Height)
+			s.addFrame(span{from: at, width: info.Width, height: info.Height})
 		case 0x3b: // trailer
 			if frames == 0 {
 				return broken("gif without a frame")

@@ -120,14 +120,15 @@ func (c *Checker) frameHeader(s *source, info *Info, mark byte, n int) (leastBit
 	if err := c.cfg.checkSides(info.Width, info.Height); err != nil {
 		return 0, err
 	}
-	maxH, maxV := 1, 1
+	maxH, maxV, samples := 1, 1, 0
 	for i := range components {
 		h, v := int(p[7+3*i]>>4), int(p[7+3*i]&15)
 		if h < 1 || h > 4 || v < 1 || v > 4 {
 			return 0, broken("jpeg with sampling factors %dx%d", h, v)
 		}
-		maxH, maxV = max(maxH, h), max(maxV, v)
+		maxH, maxV, samples = max(maxH, h), max(maxV, v), samples+h*v
 	}
+	s.memory = jpegMemory(info, mark, components, samples, maxH*maxV)
 	if mark >= markSOF9 {
 		// Arithmetic coding may spend far less than a bit on a block.
 		return 0, nil

@@ -1,6 +1,6 @@
 // Package picture proves that bytes from a stranger are one whole jpeg, png,
 // gif or webp within limits, while they are copied on. It reads each byte
-// once, holds none of them (but for [VerifyDecode]), and looks at structure:
+// once, holds none of them (but where it decodes), and looks at structure:
 // markers, chunks, checksums and sizes up to the end that the format defines.
 //
 // It does not judge what a picture shows, does not change a byte, does not
@@ -14,6 +14,8 @@ import (
 	"errors"
 	"io"
 	"runtime"
+
+	"golang.org/x/sync/semaphore"
 
 	"github.com/picharvest/picharvest/internal/failure"
 )
@@ -29,6 +31,9 @@ const (
 	GIF  Kind = "gif"
 	WebP Kind = "webp"
 )
+
+// Kinds lists the kinds that are accepted.
+func Kinds() []Kind { return []Kind{JPEG, PNG, GIF, WebP} }
 
 // Ext returns the file extension without a dot: jpg, png, gif or webp. It is
 // empty for any other kind.
@@ -71,6 +76,7 @@ type Info struct {
 type Checker struct {
 	cfg     Config
 	decodes chan struct{}
+	memory  *semaphore.Weighted
 }
 
 // New returns a Checker, or all that is wrong with cfg.
@@ -78,7 +84,11 @@ func New(cfg Config) (*Checker, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	return &Checker{cfg: cfg, decodes: make(chan struct{}, runtime.GOMAXPROCS(0))}, nil
+	return &Checker{
+		cfg:     cfg,
+		decodes: make(chan struct{}, runtime.GOMAXPROCS(0)),
+		memory:  semaphore.NewWeighted(maxDecodeMemory),
+	}, nil
 }
 
 // Check copies r to dst, byte for byte, until r ends, and tells what picture
@@ -98,34 +108,57 @@ func New(cfg Config) (*Checker, error) {
 //	broken_picture   final      right kind, wrong structure
 //	broken_picture   temporary  r ended before the picture did: another
 //	                            download may bring the rest
-//	too_large, too_small, too_many_pixels, too_complex
+//	too_large, too_small, too_many_pixels, too_complex, refused_kind, refused_aspect
 //	                 final      beyond a limit; names its key and value
 func (c *Checker) Check(ctx context.Context, r io.Reader, dst io.Writer) (Info, error) {
 	s := newSource(ctx, r, dst, c.cfg.MaxBytes, c.cfg.Verify == VerifyDecode)
 	defer s.release()
 
-	info := &s.info
-	if err := c.walk(s, info); err != nil {
-		if errors.Is(err, errEnd) {
-			return Info{}, failure.Newf(failure.ReasonBrokenPicture, failure.Temporary,
-				"%s breaks off after %d bytes", info.Kind, s.total)
-		}
+	if err := c.prove(s); err != nil {
 		return Info{}, err
-	}
-	if err := s.drain(); err != nil {
-		return Info{}, err
-	}
-	if s.total < c.cfg.MinBytes {
-		return Info{}, over(failure.ReasonTooSmall, "%d bytes < picture.min_bytes %d", s.total, c.cfg.MinBytes)
 	}
 	if s.kept != nil {
-		if err := c.decode(ctx, *info, s); err != nil {
+		if err := c.decode(ctx, s.info, s); err != nil {
 			return Info{}, err
 		}
 	}
+	return s.info, nil
+}
+
+// Takes says, as [Checker.Check] does, whether a picture that passed once is
+// within the limits that can be told from what is known of it.
+func (c *Checker) Takes(k Kind, width, height int, bytes int64) error {
+	switch {
+	case bytes > c.cfg.MaxBytes:
+		return over(failure.ReasonTooLarge, "file > picture.max_bytes %s", formatBytes(c.cfg.MaxBytes))
+	case bytes < c.cfg.MinBytes:
+		return c.cfg.tooFew(bytes)
+	}
+	if err := c.cfg.checkKind(k); err != nil {
+		return err
+	}
+	return c.cfg.checkSides(width, height)
+}
+
+// prove walks s to its end and fills in what it is.
+func (c *Checker) prove(s *source) error {
+	info := &s.info
+	if err := c.walk(s, info); err != nil {
+		if errors.Is(err, errEnd) {
+			return failure.Newf(failure.ReasonBrokenPicture, failure.Temporary,
+				"%s breaks off after %d bytes", info.Kind, s.total)
+		}
+		return err
+	}
+	if err := s.drain(); err != nil {
+		return err
+	}
+	if s.total < c.cfg.MinBytes {
+		return c.cfg.tooFew(s.total)
+	}
 	info.Bytes = s.total
 	s.hash.Sum(info.SHA256[:0])
-	return *info, nil
+	return nil
 }
 
 // walk tells the kind and walks the structure from its first byte to its
@@ -137,6 +170,9 @@ func (c *Checker) walk(s *source, info *Info) error {
 	}
 	info.Kind = kind
 	info.Frames = 1
+	if err := c.cfg.checkKind(kind); err != nil {
+		return err
+	}
 	switch kind {
 	case JPEG:
 		return c.walkJPEG(s, info)

@@ -11,6 +11,7 @@ import (
 	"image/jpeg"
 	"image/png"
 	"io"
+	"math"
 	"runtime"
 	"slices"
 	"strings"
@@ -301,6 +302,13 @@ func TestLimits(t *testing.T) {
 		{"few bytes", func(c *picture.Config) { c.MinBytes = 1 << 20 }, encodePNG(rgb), failure.ReasonTooSmall, "picture.min_bytes 1048576"},
 		{"short side", func(c *picture.Config) { c.MinSide = 41 }, encodePNG(rgb), failure.ReasonTooSmall, "60x40: side of 40 < picture.min_side 41"},
 		{"long side", func(c *picture.Config) { c.MaxSide = 59 }, encodeJPEG(rgb, 9), failure.ReasonTooManyPixels, "60x40: side of 60 > picture.max_side 59"},
+		{"few pixels", func(c *picture.Config) { c.MinPixels = 2401 }, encodePNG(rgb), failure.ReasonTooSmall, "60x40: 2400 pixels < picture.min_pixels 2401"},
+		{"few megapixels", func(c *picture.Config) { c.MinPixels = 2e6 }, encodePNG(rgb), failure.ReasonTooSmall, "60x40: 2400 pixels < picture.min_pixels 2 MP"},
+		{"too wide", func(c *picture.Config) { c.MaxAspect = 1.4 }, encodePNG(rgb), failure.ReasonRefusedAspect, "60x40: aspect 1.5 > picture.max_aspect 1.4"},
+		{"too narrow", func(c *picture.Config) { c.MinAspect = 2 }, encodeJPEG(rgb, 9), failure.ReasonRefusedAspect, "60x40: aspect 1.5 < picture.min_aspect 2"},
+		{"a banner", func(c *picture.Config) { c.MaxAspect = 3 }, pngHeader(2000, 60), failure.ReasonRefusedAspect, "2000x60: aspect 33.3 > picture.max_aspect 3"},
+		{"a gif where jpeg is due", func(c *picture.Config) { c.Kinds = []string{"jpeg", "png"} }, encodeGIF(60, 40, 1), failure.ReasonRefusedKind, "gif is none of picture.kinds: jpeg, png"},
+		{"a webp where png is due", func(c *picture.Config) { c.Kinds = []string{"png"} }, animatedWebP(1), failure.ReasonRefusedKind, "webp is none of picture.kinds: png"},
 		{"pixels", func(c *picture.Config) { c.MaxPixels = 2399 }, encodeGIF(60, 40, 1), failure.ReasonTooManyPixels, "2400 pixels > picture.max_pixels 2399"},
 		{"pixels that round alike", nil, pngHeader(5001, 10_000), failure.ReasonTooManyPixels, "50.0 MP > picture.max_pixels 50 MP"},
 		{"a picture of 212 MP", nil, pngHeader(20_000, 10_600), failure.ReasonTooManyPixels, "212 MP > picture.max_pixels 50 MP"},
@@ -326,7 +334,8 @@ func TestLimits(t *testing.T) {
 		data := encodeGIF(60, 40, 3)
 		c := newChecker(t, func(c *picture.Config) {
 			c.MinBytes, c.MaxBytes = int64(len(data)), int64(len(data))
-			c.MinSide, c.MaxSide, c.MaxPixels, c.MaxFrames = 40, 60, 2400, 3
+			c.MinSide, c.MaxSide, c.MinPixels, c.MaxPixels, c.MaxFrames = 40, 60, 2400, 2400, 3
+			c.MinAspect, c.MaxAspect, c.Kinds = 1.5, 1.5, []string{"gif"}
 		})
 		if _, err := c.Check(t.Context(), bytes.NewReader(data), io.Discard); err != nil {
 			t.Error(err)
@@ -496,24 +505,55 @@ func TestKind(t *testing.T) {
 	}
 }
 
+// What is known of a picture is judged as its bytes were.
+func TestTakes(t *testing.T) {
+	t.Parallel()
+	data := encodePNG(scene(60, 40))
+	for name, set := range map[string]func(*picture.Config){
+		"all is well":  nil,
+		"bytes":        func(c *picture.Config) { c.MaxBytes = int64(len(data)) - 1 },
+		"few bytes":    func(c *picture.Config) { c.MinBytes = int64(len(data)) + 1 },
+		"short side":   func(c *picture.Config) { c.MinSide = 41 },
+		"few pixels":   func(c *picture.Config) { c.MinPixels = 2401 },
+		"too wide":     func(c *picture.Config) { c.MaxAspect = 1.4 },
+		"another kind": func(c *picture.Config) { c.Kinds = []string{"gif"} },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c := newChecker(t, set)
+			_, want := c.Check(t.Context(), bytes.NewReader(data), io.Discard)
+			got := c.Takes(picture.PNG, 60, 40, int64(len(data)))
+			if (want == nil) != (set == nil) || fmt.Sprint(got) != fmt.Sprint(want) {
+				t.Errorf("got %v, want %v", got, want)
+			}
+		})
+	}
+}
+
 func TestValidateReportsAll(t *testing.T) {
 	t.Parallel()
 	if err := picture.DefaultConfig().Validate(); err != nil {
 		t.Errorf("the defaults: %v", err)
 	}
-	_, err := picture.New(picture.Config{MinBytes: -1, MinSide: -1, MaxSide: -1, Verify: "maybe"})
+	_, err := picture.New(picture.Config{MinBytes: -1, MinSide: -1, MaxSide: -1, MinPixels: -1, MinAspect: -1, MaxAspect: math.NaN(), Verify: "maybe"})
 	if err == nil {
 		t.Fatal("got no error")
 	}
-	for _, key := range []string{"min_bytes", "max_bytes", "min_side", "max_side", "max_pixels", "max_frames", "max_scans", "verify", "decode_timeout"} {
+	for _, key := range []string{"min_bytes", "max_bytes", "min_side", "max_side", "min_pixels", "max_pixels", "min_aspect", "max_aspect", "kinds", "max_frames", "max_scans", "verify", "decode_timeout"} {
 		if !strings.Contains(err.Error(), "picture."+key) {
 			t.Errorf("no word of picture.%s in:\n%v", key, err)
 		}
 	}
 	cfg := picture.DefaultConfig()
 	cfg.MinBytes, cfg.MinSide, cfg.MaxSide = cfg.MaxBytes+1, 2, 1
-	if err := cfg.Validate(); err == nil || strings.Count(err.Error(), "no picture could pass") != 2 {
+	cfg.MinPixels, cfg.MinAspect, cfg.MaxAspect = cfg.MaxPixels+1, 2, 1
+	if err := cfg.Validate(); err == nil || strings.Count(err.Error(), "no picture could pass") != 4 {
 		t.Errorf("limits that cross: got %v", err)
+	}
+	cfg = picture.DefaultConfig()
+	cfg.Kinds = []string{"jpeg", "svg"}
+	if err := cfg.Validate(); err == nil || err.Error() != `picture.kinds has "svg"; there are jpeg, png, gif and webp` {
+		t.Errorf("an unknown kind: got %v", err)
 	}
 }
 

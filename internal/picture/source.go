@@ -41,14 +41,17 @@ type source struct {
 	kept   *bytes.Buffer
 	header int64 // where the blocks of a gif begin
 	frames []span
+	memory int64 // what decoding one frame takes, see decodeMemory
 
 	// info stands here so that a check allocates nothing.
 	info Info
 }
 
-// span is the place of one frame of an animation in the file.
+// span is the place of one frame of an animation in the file, and on the
+// canvas where its bytes do not tell.
 type span struct {
 	from, to      int64
+	x, y          int
 	width, height int
 }
 
@@ -66,7 +69,7 @@ func newSource(ctx context.Context, r io.Reader, dst io.Writer, limit int64, kee
 // release gives s back; nothing of it may be used after.
 func (s *source) release() {
 	s.ctx, s.r, s.dst, s.err, s.kept = nil, nil, nil, nil, nil
-	s.total, s.pos, s.end, s.header, s.frames = 0, 0, 0, 0, nil
+	s.total, s.pos, s.end, s.header, s.frames, s.memory = 0, 0, 0, 0, nil, 0
 	s.info = Info{}
 	s.hash.Reset()
 	sources.Put(s)
@@ -210,9 +213,10 @@ func (s *source) drain() error {
 	}
 }
 
-// addFrame remembers a frame that began at from and ends here.
-func (s *source) addFrame(from int64, width, height int) {
+// addFrame remembers a frame that began at f.from and ends here.
+func (s *source) addFrame(f span) {
 	if s.kept != nil {
-		s.frames = append(s.frames, span{from: from, to: s.offset(), width: width, height: height})
+		f.to = s.offset()
+		s.frames = append(s.frames, f)
 	}
 }

@@ -179,7 +179,7 @@ func (w *webpWalk) frame(size int64) error {
 	if err := w.s.skip(end - w.s.offset()); err != nil {
 		return err
 	}
-	w.s.addFrame(from, width, height)
+	w.s.addFrame(span{from: from, x: x, y: y, width: width, height: height})
 	return nil
 }
 

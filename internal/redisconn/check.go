@@ -65,13 +65,17 @@ func check(ctx context.Context, cfg Config, logger *slog.Logger) error {
 	}
 	defer client.Close()
 
-	if err := firstPing(ctx, client); err != nil {
+	if err := firstPing(ctx, client, cfg); err != nil {
 		return &OpenError{Addr: cfg.Addr(), Kind: ErrUnreachable, Err: cause(err), Cure: cure(err, cfg)}
 	}
 	primaries, err := infoOfPrimaries(ctx, client)
-	if err != nil {
+	switch {
+	case err != nil && redis.HasErrorPrefix(err, "NOPERM"):
 		logger.Warn("redis does not say whether it keeps data; allow its user the command INFO",
 			"addr", cfg.Addr(), "error", oneLine(err))
+		return nil
+	case err != nil:
+		logger.Warn("not every redis server could be asked whether it keeps data", "addr", cfg.Addr(), "error", oneLine(err))
 		return nil
 	}
 	return judge(cfg, primaries, logger)
@@ -79,10 +83,10 @@ func check(ctx context.Context, cfg Config, logger *slog.Logger) error {
 
 // firstPing asks until the server answers. A server that is just starting or
 // failing over is asked again until ctx ends; any other error is final.
-func firstPing(ctx context.Context, client redis.UniversalClient) error {
+func firstPing(ctx context.Context, client redis.UniversalClient, cfg Config) error {
 	for {
 		err := client.Ping(ctx).Err()
-		if err == nil || !starting(err) {
+		if err == nil || !starting(err) && !failingOver(err, cfg) {
 			return err
 		}
 		select {
@@ -102,6 +106,12 @@ func starting(err error) bool {
 	return false
 }
 
+// failingOver reports that the sentinels answer, and the primary that they
+// still name does not.
+func failingOver(err error, cfg Config) bool {
+	return cfg.Sentinel.Master != "" && errors.Is(err, syscall.ECONNREFUSED) && !strings.Contains(err.Error(), "sentinels")
+}
+
 // serverInfo is what INFO says, by field. Where addr is "" it is the one that
 // was configured.
 type serverInfo struct {
@@ -109,10 +119,12 @@ type serverInfo struct {
 	fields map[string]string
 }
 
-func infoOfPrimaries(ctx context.Context, client redis.UniversalClient) ([]serverInfo, error) {
+// infoOfPrimaries asks every primary for sections of INFO, the default ones
+// where none are given.
+func infoOfPrimaries(ctx context.Context, client redis.UniversalClient, sections ...string) ([]serverInfo, error) {
 	cluster, ok := client.(*redis.ClusterClient)
 	if !ok {
-		text, err := client.Info(ctx).Result()
+		text, err := client.Info(ctx, sections...).Result()
 		if err != nil {
 			return nil, err
 		}
@@ -121,7 +133,7 @@ func infoOfPrimaries(ctx context.Context, client redis.UniversalClient) ([]serve
 	var mu sync.Mutex
 	var infos []serverInfo
 	err := cluster.ForEachMaster(ctx, func(ctx context.Context, node *redis.Client) error {
-		text, err := node.Info(ctx).Result()
+		text, err := node.Info(ctx, sections...).Result()
 		if err != nil {
 			return err
 		}
@@ -247,6 +259,8 @@ func cure(err error, cfg Config) string {
 		return "check the host in redis.url"
 	case timedOut(err) && strings.HasPrefix(cfg.URL, "rediss://"):
 		return "check redis.url; a server without TLS wants redis://"
+	case failingOver(err, cfg):
+		return "the sentinels name it as the primary, and may be choosing another one: try again"
 	case cfg.Sentinel.Master != "":
 		return "check redis.sentinel.addrs and redis.sentinel.master, and that the sentinels run"
 	case errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, os.ErrNotExist):

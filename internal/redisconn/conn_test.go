@@ -291,7 +291,7 @@ func fakeServer(t *testing.T, info string) string {
 // server starts an asynq server on c for one queue.
 func server(t *testing.T, c *redisconn.Conn, handle asynq.HandlerFunc) *asynq.Server {
 	t.Helper()
-	srv := asynq.NewServerFromRedisClient(c.ForServers(), asynq.Config{
+	srv := asynq.NewServerFromRedisClient(c.ForServers(time.Millisecond), asynq.Config{
 		Concurrency:       4,
 		Queues:            map[string]int{"q": 1},
 		TaskCheckInterval: 20 * time.Millisecond,

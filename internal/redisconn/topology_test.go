@@ -3,9 +3,6 @@ package redisconn_test
 import (
 	"context"
 	"fmt"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -22,16 +19,16 @@ func TestSentinelFailover(t *testing.T) {
 	host, port, _ := strings.Cut(primary.Addr(), ":")
 	replica := redistest.StartTCP(t, "--replicaof", host+" "+port, "--requirepass", "pw", "--masterauth", "pw",
 		"--repl-diskless-sync-delay", "0")
-	sentinel := startSentinel(t, host, port)
+	sentinel := redistest.StartSentinels(t, 1, "mymaster", primary, "pw")[0]
 
 	cfg := config("")
 	cfg.Password = "pw"
-	cfg.Sentinel = redisconn.Sentinel{Master: "mymaster", Addrs: []string{sentinel.Addr}}
+	cfg.Sentinel = redisconn.Sentinel{Master: "mymaster", Addrs: []string{sentinel}}
 	c, _ := open(t, cfg)
 	roundTrip(t, c)
 	harvest(t, c, 50)
 
-	admin := redis.NewSentinelClient(sentinel)
+	admin := redis.NewSentinelClient(&redis.Options{Addr: sentinel})
 	defer admin.Close()
 	waitFor(t, "the sentinel to know the replica", func() bool {
 		replicas, err := admin.Replicas(t.Context(), "mymaster").Result()
@@ -52,6 +49,15 @@ func TestSentinelFailover(t *testing.T) {
 	if err := c.Plain.Ping(t.Context()).Err(); err == nil {
 		t.Error("ping after Kill: got no error")
 	}
+
+	// Nobody is left who could take over.
+	primary.Kill()
+	replica.Kill()
+	var log logBuffer
+	_, err := redisconn.Open(t.Context(), cfg, log.logger())
+	if err == nil || !strings.Contains(err.Error(), "may be choosing another one") {
+		t.Errorf("got %v, want it to say that the sentinels still name a dead primary", err)
+	}
 }
 
 func redisClient(t *testing.T, s *redistest.Server, password string) *redis.Client {
@@ -61,35 +67,9 @@ func redisClient(t *testing.T, s *redistest.Server, password string) *redis.Clie
 	return c
 }
 
-// startSentinel starts one sentinel that decides alone.
-func startSentinel(t *testing.T, host, port string) *redis.Options {
-	t.Helper()
-	dir := t.TempDir()
-	listen := redistest.FreePort(t)
-	conf := filepath.Join(dir, "sentinel.conf")
-	text := fmt.Sprintf("port %d\nbind 127.0.0.1\ndir %s\nsentinel monitor mymaster %s %s 1\n"+
-		"sentinel auth-pass mymaster pw\nsentinel down-after-milliseconds mymaster 1000\n", listen, dir, host, port)
-	if err := os.WriteFile(conf, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.Command(redistest.Binary(t), conf, "--sentinel")
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
-	})
-	opt := &redis.Options{Addr: fmt.Sprintf("127.0.0.1:%d", listen)}
-	c := redis.NewSentinelClient(opt)
-	defer c.Close()
-	waitFor(t, "the sentinel", func() bool { return c.Ping(t.Context()).Err() == nil })
-	return opt
-}
-
 func TestCluster(t *testing.T) {
 	t.Parallel()
-	nodes := startCluster(t, 3)
+	nodes := redistest.StartCluster(t, 3, nil)
 	cfg := config("")
 	cfg.Cluster.Addrs = []string{nodes[0].Addr()}
 	c, _ := open(t, cfg)
@@ -135,41 +115,4 @@ func TestCluster(t *testing.T) {
 			t.Errorf("took %v, want at most 2 s", took)
 		}
 	})
-}
-
-// startCluster starts n primaries that share the slots.
-func startCluster(t *testing.T, n int) []*redistest.Server {
-	t.Helper()
-	const slots = 16384
-	ctx := t.Context()
-	nodes := make([]*redistest.Server, n)
-	for i := range nodes {
-		nodes[i] = redistest.StartTCP(t, "--cluster-enabled", "yes", "--cluster-port", fmt.Sprint(redistest.FreePort(t)))
-		c := nodes[i].Client()
-		if err := c.ClusterAddSlotsRange(ctx, i*slots/n, (i+1)*slots/n-1).Err(); err != nil {
-			t.Fatal(err)
-		}
-		if err := c.Do(ctx, "CLUSTER", "SET-CONFIG-EPOCH", i+1).Err(); err != nil {
-			t.Fatal(err)
-		}
-	}
-	first := nodes[0].Client()
-	for _, node := range nodes[1:] {
-		host, port, _ := strings.Cut(node.Addr(), ":")
-		bus, err := node.Client().ConfigGet(ctx, "cluster-port").Result()
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := first.Do(ctx, "CLUSTER", "MEET", host, port, bus["cluster-port"]).Err(); err != nil {
-			t.Fatal(err)
-		}
-	}
-	for _, node := range nodes {
-		c := node.Client()
-		waitFor(t, "the cluster", func() bool {
-			info := c.ClusterInfo(ctx).Val()
-			return strings.Contains(info, "cluster_state:ok") && strings.Contains(info, fmt.Sprintf("cluster_known_nodes:%d", n))
-		})
-	}
-	return nodes
 }

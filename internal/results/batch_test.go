@@ -9,9 +9,11 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	"github.com/redis/go-redis/v9"
 
 	"github.com/picharvest/picharvest/internal/failure"
+	"github.com/picharvest/picharvest/internal/redistest"
 	"github.com/picharvest/picharvest/internal/results"
 	"github.com/picharvest/picharvest/tasks"
 )
@@ -291,7 +293,9 @@ func TestAddTellsWhatIsThere(t *testing.T) {
 		ref := open(t, db, "names", 1, "a", "b", "broken")["b"]
 		must(t)(db.CommitLookup(ctx, ref, results.NotFound, results.Lookup{}))
 		rdb.HSet(ctx, keyEnding(t, rdb, ":records"), "broken", "\x00")
-		added, err := enqueuing(t, db, "names", "names.txt").Add(ctx, 0, []results.Line{{1, "a"}, {2, "b"}, {3, "broken"}, {10, "c"}, {11, "c"}})
+		added, err := enqueuing(t, db, "names", "names.txt").Add(ctx, 0, []results.Line{
+			{Number: 1, Name: "a"}, {Number: 2, Name: "b"}, {Number: 3, Name: "broken"}, {Number: 10, Name: "c"}, {Number: 11, Name: "c"},
+		})
 		noError(t, err)
 		type what struct {
 			New, Duplicate bool
@@ -365,7 +369,7 @@ func TestPauseAndResumeVoidTasks(t *testing.T) {
 		}))
 		ref.Epoch++
 		want := []results.OpenName{{Ref: ref, State: results.Found, Missing: []int{1, 2}}}
-		if diff := cmp.Diff(want, open); diff != "" {
+		if diff := cmp.Diff(want, open, cmpopts.IgnoreFields(results.OpenName{}, "Since")); diff != "" {
 			t.Errorf("open by an older view of the batch (-want +got):\n%s", diff)
 		}
 		if begun, err := db.Begin(ctx, ref, 1); begun.Void || err != nil {
@@ -393,7 +397,7 @@ func TestACancelledBatchTakesNothingIn(t *testing.T) {
 		if diff := cmp.Diff(results.Counts{results.Cancelled: 2, results.Failed: 1}, c); diff != "" || !b.Finished(c) {
 			t.Errorf("finished %v, counts differ:\n%s", b.Finished(c), diff)
 		}
-		if _, err := e.Add(ctx, 0, []results.Line{{4, "d"}}); !errors.Is(err, results.ErrCancelled) {
+		if _, err := e.Add(ctx, 0, []results.Line{{Number: 4, Name: "d"}}); !errors.Is(err, results.ErrCancelled) {
 			t.Errorf("add: %v", err)
 		}
 		if ok, err := db.CommitPicture(ctx, refs["b"], 1, picture("k")); ok || err != nil {
@@ -423,4 +427,31 @@ func TestACancelledBatchTakesNothingIn(t *testing.T) {
 			t.Error("names that are queued were retried")
 		}
 	})
+}
+
+// A full Redis takes no mark of a deletion, and a deletion is what helps it.
+func TestDeleteOnAFullRedis(t *testing.T) {
+	t.Parallel()
+	rdb := redistest.Start(t).Client()
+	db := results.New(rdb, "")
+	ctx := t.Context()
+	open(t, db, "names", 3, "ada", "bob", "cyd", "dan", "eve")
+	open(t, db, "others", 1, "ada")
+	if err := rdb.ConfigSet(ctx, "maxmemory", "1").Err(); err != nil {
+		t.Fatal(err)
+	}
+	if err := rdb.Set(ctx, "k", "v", 0).Err(); err == nil {
+		t.Fatal("Redis is not full")
+	}
+	for range 2 { // the second finds nothing
+		if err := db.Delete(ctx, "names"); err != nil && !errors.Is(err, results.ErrNoBatch) {
+			t.Fatal(err)
+		}
+	}
+	if left := rdb.Keys(ctx, "harvest:{names.*").Val(); len(left) > 0 {
+		t.Errorf("left of it: %q", left)
+	}
+	if all, err := db.Batches(ctx); err != nil || len(all) != 1 || all[0].Name != "others" {
+		t.Errorf("batches: %+v, %v; want others alone", all, err)
+	}
 }

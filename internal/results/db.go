@@ -40,6 +40,24 @@ func (e *ProviderError) Error() string {
 		e.Batch, e.Has, e.Wanted, e.Batch, e.Wanted)
 }
 
+// MaxPicturesError says that a batch began with another bound of pictures, 0
+// for none of its own.
+type MaxPicturesError struct {
+	Batch       string
+	Has, Wanted int
+}
+
+// Error names the cure.
+func (e *MaxPicturesError) Error() string {
+	has, cure := "the provider's own bound of pictures", "leave --max-pictures out"
+	if e.Has > 0 {
+		has = fmt.Sprintf("--max-pictures %d", e.Has)
+		cure = "give that"
+	}
+	return fmt.Sprintf("batch %q began with %s, not --max-pictures %d: %s, or give the names another batch, e.g. --batch %s-%d",
+		e.Batch, has, e.Wanted, cure, e.Batch, e.Wanted)
+}
+
 // noBatch turns the scripts' nil into ErrNoBatch.
 func noBatch(batch string, err error) error {
 	if errors.Is(err, redis.Nil) {

@@ -9,12 +9,14 @@ func FuzzRecord(f *testing.F) {
 		"1 2 done 3 bulk 0 1 0 1700000000 - - -\nL {\"a\":[[\"age\",\"30\"]],\"p\":[[\"http://a.org/1.png\"]]}\nP1 {\"k\":\"png\",\"b\":1,\"w\":1,\"h\":1,\"s\":\"AAAA\",\"f\":\"b/n.png\"}",
 		"1 1 failed 3 express 0 0 5 1700000000 1 timeout a.org\nL {\"p\":[[\"u\"]]}\nF1 {\"r\":\"timeout\",\"x\":true,\"m\":\"words\"}",
 		"1 1 failed 3 express 0 0 5 1700000000 0 refused a.org\nE {\"r\":\"refused\"}",
+		"1 3 done 3 bulk 0 0 0 1700000000 - - -\nL {}\nR 1700000000000000\nS 1700000000 1 0 {\"r\":\"not_found\"}\n=\n1 4 queued 3 bulk 0 0 0 1700000000 - - -\nR 1700000000000001 0 0",
 		"", "1", "2 1 queued 3 express 0 0 0 0 - - -", "1 1 x y z -1 1e9 0 0 - - -\nP-1 {}\nF99999999999999999999 {}\nL [",
 	} {
 		f.Add(s)
 	}
+	db := New(nil, "")
 	f.Fuzz(func(t *testing.T, s string) {
-		r, err := parseRecord("name", s)
+		r, err := db.parse("batch", 0, "name", s)
 		if err != nil {
 			if !IsRecordError(err) {
 				t.Errorf("untyped error: %v", err)
@@ -23,6 +25,7 @@ func FuzzRecord(f *testing.F) {
 		}
 		r.Explain()
 		r.Missing()
+		r.Stored()
 		for _, o := range r.Outcomes {
 			if o.Picture != nil {
 				o.Picture.Hex()

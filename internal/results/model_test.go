@@ -149,6 +149,8 @@ type world struct {
 	actors []*actor
 	// seen is what the last check saw of each name.
 	seen map[string]seen
+	// forgotten are names that were forgotten since they were last checked.
+	forgotten sync.Map
 	// diedOpening: an enqueuer died while it opened the batch. If the batch
 	// was deleted meanwhile it leaves a shard behind that nobody looks at.
 	diedOpening atomic.Bool
@@ -173,6 +175,9 @@ func newWorld(t *testing.T, rdb *redis.Client, namespace string, seed uint64) *w
 	var names []string
 	for i := range 2 {
 		for _, c := range slices.Sorted(maps.Keys(characters)) {
+			names = append(names, fmt.Sprintf("%s %d", c, i))
+		}
+		for _, c := range slices.Sorted(maps.Keys(fickleLater)) {
 			names = append(names, fmt.Sprintf("%s %d", c, i))
 		}
 	}
@@ -354,9 +359,13 @@ type task struct {
 	state    string // pending, active, archived
 	retried  int
 	delivery int
+	// before is how many tries had failed when it was made.
+	before int
 }
 
-func (q *queue) push(r tasks.Ref, rank int) {
+func (q *queue) push(r tasks.Ref, rank int) { q.pushTried(r, rank, 0) }
+
+func (q *queue) pushTried(r tasks.Ref, rank, before int) {
 	kind := tasks.Lookups
 	if rank > 0 {
 		kind = tasks.Pictures
@@ -364,7 +373,7 @@ func (q *queue) push(r tasks.Ref, rank int) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if id := tasks.ID(r, kind, rank); q.tasks[id] == nil {
-		q.tasks[id] = &task{ref: r, rank: rank, state: "pending"}
+		q.tasks[id] = &task{ref: r, rank: rank, state: "pending", before: before}
 	}
 }
 
@@ -507,8 +516,71 @@ var characters = map[string]character{
 	},
 }
 
+// Characters that change their answer when they are asked again: what they
+// lose is theirs until an answer has said twice that it is gone.
+var fickleLater = map[string]character{
+	"leaver": {
+		answer: func(g int64, _ int) answer {
+			switch g % 5 {
+			case 2:
+				return answer{fail: errSize}
+			case 3, 4:
+				return answer{state: results.NotFound}
+			}
+			return answer{state: results.Found, pictures: 2}
+		},
+		ends: []results.State{results.Done, results.Failed, results.NotFound},
+	},
+	"shy": {
+		answer: func(g int64, _ int) answer {
+			switch g % 4 {
+			case 2, 3:
+				return answer{state: results.NoPicture}
+			}
+			return answer{state: results.Found, pictures: 1}
+		},
+		ends: []results.State{results.Done, results.NoPicture},
+	},
+	"fader": {
+		answer: found(2),
+		picture: func(g int64, rank int) answer {
+			switch {
+			case rank == 1 && g%4 == 2:
+				return answer{fail: errSlow}
+			case rank == 1 && g%4 != 1:
+				return answer{fail: errGone}
+			}
+			return answer{}
+		},
+		ends: []results.State{results.Done, results.Partial},
+	},
+	"shrinks": {
+		answer: func(g int64, _ int) answer { return answer{state: results.Found, pictures: 3 - int(g%3)} },
+		ends:   []results.State{results.Done},
+	},
+}
+
+// absent reports whether that generation's answer says that something is not
+// there: the name, all its pictures, or one of them.
+func absent(name string, r results.Record) bool {
+	c := characterOf(name)
+	a := c.answer(r.Generation, 1)
+	if a.state == results.NotFound || a.state == results.NoPicture || slices.Contains([]string{"shrinks", "fickle"}, strings.Fields(name)[0]) {
+		return true
+	}
+	for rank := 1; c.picture != nil && rank <= 3; rank++ {
+		if c.picture(r.Generation, rank).fail == errGone {
+			return true
+		}
+	}
+	return false
+}
+
 func characterOf(name string) character {
 	first, _, _ := strings.Cut(name, " ")
+	if c, ok := fickleLater[first]; ok {
+		return c
+	}
 	return characters[first]
 }
 
@@ -541,6 +613,9 @@ func (w *world) failed(a *actor, err error, but ...error) bool {
 	return true
 }
 
+// suspect: a run of it never came back.
+func (t task) suspect(b results.Begun) bool { return b.Suspect || t.retried+t.before > b.Counted }
+
 // alone marks a step that may have crashed before; false: leave it.
 func (w *world) alone(ctx context.Context, a *actor, t task, b results.Begun, giveUp func(*failure.Error) (bool, error)) bool {
 	if b.Crashes >= maxCrashes {
@@ -550,7 +625,7 @@ func (w *world) alone(ctx context.Context, a *actor, t task, b results.Begun, gi
 		}
 		return false
 	}
-	if t.retried > b.Tries {
+	if t.suspect(b) {
 		return !w.failed(a, w.db.Mark(ctx, t.ref, t.rank, fmt.Sprint("d", t.delivery), true))
 	}
 	return true
@@ -574,8 +649,25 @@ func (w *world) tryFailed(ctx context.Context, a *actor, t task, b results.Begun
 	w.queue.again(a.task)
 }
 
+// begin reads the record as a worker does: that of a name which was forgotten
+// is missing, and nothing is to be set aside for it.
+func (w *world) begin(ctx context.Context, t task, rank int) (results.Begun, error) {
+	b, err := w.db.Begin(ctx, t.ref, rank)
+	if !results.IsRecordError(err) {
+		return b, err
+	}
+	moved, aerr := w.db.SetAside(ctx, t.ref.Batch, t.ref.Shard, b.Birth, err)
+	if aerr != nil {
+		return b, aerr
+	}
+	if moved {
+		return b, err // nothing in the model makes a record unreadable
+	}
+	return results.Begun{Void: true}, nil
+}
+
 func (w *world) lookUp(ctx context.Context, a *actor, t task) {
-	b, err := w.db.Begin(ctx, t.ref, results.LookupRank)
+	b, err := w.begin(ctx, t, results.LookupRank)
 	if w.failed(a, err) {
 		return
 	}
@@ -584,7 +676,7 @@ func (w *world) lookUp(ctx context.Context, a *actor, t task) {
 		return
 	}
 	if b.Record.State == results.Found {
-		w.pushPictures(a, t.ref, b.Record.Missing())
+		w.pushPictures(ctx, a, t, b, b.Record.Missing())
 		return
 	}
 	giveUp := func(e *failure.Error) (bool, error) {
@@ -608,12 +700,16 @@ func (w *world) lookUp(ctx context.Context, a *actor, t task) {
 		l.Pictures = append(l.Pictures, []string{fmt.Sprintf("http://%s/%s", host(i+1), t.ref.Name)})
 		ranks = append(ranks, i+1)
 	}
+	if len(ranks) > 0 && !t.suspect(b) && a.rng.IntN(3) > 0 {
+		w.goOn(ctx, a, t, l)
+		return
+	}
 	ok, err := w.db.CommitLookup(ctx, t.ref, got.state, l)
 	if w.failed(a, err) {
 		return
 	}
 	if !ok {
-		if b, err = w.db.Begin(ctx, t.ref, results.LookupRank); w.failed(a, err) {
+		if b, err = w.begin(ctx, t, results.LookupRank); w.failed(a, err) {
 			return
 		}
 		ranks = nil
@@ -621,15 +717,87 @@ func (w *world) lookUp(ctx context.Context, a *actor, t task) {
 			ranks = b.Record.Missing()
 		}
 	}
-	w.pushPictures(a, t.ref, ranks)
+	w.pushPictures(ctx, a, t, b, ranks)
 }
 
-func (w *world) pushPictures(a *actor, r tasks.Ref, ranks []int) {
-	for _, rank := range ranks {
+// goOn fetches the pictures in the lookup's own run. Now and then it takes so
+// long that the answer is recorded before, and now and then it leaves a
+// picture to a task of its own.
+func (w *world) goOn(ctx context.Context, a *actor, t task, l results.Lookup) {
+	slow := a.rng.IntN(4) == 0
+	if slow {
+		if ok, err := w.db.CommitLookup(ctx, t.ref, results.Found, l); w.failed(a, err) {
+			return
+		} else if !ok {
+			w.queue.again(a.task)
+			return
+		}
+	}
+	var have []results.Stored
+	fates := make(map[int]answer)
+	for i := range l.Pictures {
+		rank := i + 1
+		var got answer
+		if f := characterOf(t.ref.Name).picture; f != nil {
+			got = f(t.ref.Generation, rank)
+		}
+		switch {
+		case got.crash:
+			a.dead = true
+			return
+		case got.fail != nil || a.rng.IntN(5) == 0:
+			fates[rank] = got
+		default:
+			key := fmt.Sprintf("%s-%d-%d", t.ref.Name, rank, t.ref.Generation)
+			have = append(have, results.Stored{Rank: rank, Picture: picture(key)})
+		}
+	}
+	if slow {
+		for _, p := range have {
+			if _, err := w.db.CommitPicture(ctx, t.ref, p.Rank, p.Picture); w.failed(a, err) {
+				return
+			}
+		}
+	} else if ok, err := w.db.CommitLookup(ctx, t.ref, results.Found, l, have...); w.failed(a, err) {
+		return
+	} else if !ok {
+		w.queue.again(a.task)
+		return
+	}
+	for _, rank := range slices.Sorted(maps.Keys(fates)) {
+		before := 0
+		switch e := fates[rank].fail; {
+		case e == nil:
+		case e.Kind == failure.Final:
+			if _, err := w.db.FailPicture(ctx, t.ref, rank, e, host(rank), false); w.failed(a, err) {
+				return
+			}
+			continue
+		default:
+			if _, _, _, err := w.db.CountTry(ctx, t.ref, rank, "early", false); w.failed(a, err) {
+				return
+			}
+			before = 1
+		}
 		if !a.pause() {
 			return
 		}
-		w.queue.push(r, rank)
+		w.queue.pushTried(t.ref, rank, before)
+	}
+	if a.pause() {
+		w.queue.done(a.task)
+	}
+}
+
+func (w *world) pushPictures(ctx context.Context, a *actor, t task, b results.Begun, ranks []int) {
+	for _, rank := range ranks {
+		if t.suspect(b) && w.failed(a, w.db.Suspect(ctx, t.ref, rank)) {
+			return
+		}
+		if !a.pause() {
+			return
+		}
+		w.queue.push(t.ref, rank)
 	}
 	if a.pause() {
 		w.queue.done(a.task)
@@ -637,7 +805,7 @@ func (w *world) pushPictures(a *actor, r tasks.Ref, ranks []int) {
 }
 
 func (w *world) fetch(ctx context.Context, a *actor, t task) {
-	b, err := w.db.Begin(ctx, t.ref, t.rank)
+	b, err := w.begin(ctx, t, t.rank)
 	if w.failed(a, err) {
 		return
 	}
@@ -679,7 +847,10 @@ func (w *world) fetch(ctx context.Context, a *actor, t task) {
 	}
 }
 
-func (w *world) enqueuer(file int) *actor {
+func (w *world) enqueuer(file int) *actor { return w.enqueuerAgain(file, nil) }
+
+// enqueuerAgain asks settled names again: by r, or, without, as it happens.
+func (w *world) enqueuerAgain(file int, r *results.Refresh) *actor {
 	return &actor{what: fmt.Sprintf("enqueuer of file %d", file), ctx: w.t.Context(), do: func(ctx context.Context, a *actor) {
 		meanwhile := []error{results.ErrNoBatch, results.ErrDeleting, results.ErrCancelled}
 		e, err := w.db.Open(ctx, modelBatch, "people", fmt.Sprintf("my file %d", file), []int{1, 4}[a.rng.IntN(2)])
@@ -689,6 +860,18 @@ func (w *world) enqueuer(file int) *actor {
 			}
 			return
 		}
+		again := results.Again{Refresh: r}
+		switch n := a.rng.IntN(4); {
+		case r != nil:
+		case n == 0:
+			again.Failed = true
+		case n < 3:
+			r, err := w.db.NewRefresh(ctx, 0, results.DefaultGoneAfter)
+			if w.failed(a, err) {
+				return
+			}
+			again.Refresh = &r
+		}
 		byShard := make(map[int][]results.Line)
 		for _, l := range w.files[file] {
 			s := tasks.Shard(l.Name, e.Shards())
@@ -696,7 +879,7 @@ func (w *world) enqueuer(file int) *actor {
 		}
 		for _, s := range slices.Sorted(maps.Keys(byShard)) {
 			for lines := range slices.Chunk(byShard[s], 5) {
-				added, err := e.Add(ctx, s, lines)
+				added, err := e.AddAgain(ctx, s, lines, again)
 				if w.failed(a, err, meanwhile...) {
 					if !a.dead {
 						w.failed(a, e.Close(ctx, false), meanwhile...)
@@ -730,10 +913,19 @@ func (w *world) operator(rng *rand.Rand) *actor {
 			return err
 		},
 		"delete": func(ctx context.Context, _ *actor, _ results.Batch) error { return w.db.Delete(ctx, modelBatch) },
+		"limit":  func(ctx context.Context, _ *actor, _ results.Batch) error { return w.db.Limit(ctx, modelBatch) },
+		"delete with pictures": func(ctx context.Context, _ *actor, _ results.Batch) error {
+			if _, err := w.db.Condemn(ctx, modelBatch); err != nil {
+				return err
+			}
+			return w.db.Delete(ctx, modelBatch)
+		},
 	}
 	for what, q := range map[string]results.Query{
 		"retry":                      {},
 		"retry by state":             {State: results.Partial},
+		"retry stale":                {State: results.Stale},
+		"retry without picture":      {State: results.NoPicture},
 		"retry cancelled":            {State: results.Cancelled},
 		"retry not found":            {State: results.NotFound},
 		"retry by reason":            {Reason: failure.ReasonMissing},
@@ -746,6 +938,10 @@ func (w *world) operator(rng *rand.Rand) *actor {
 			_, err := w.db.Retry(ctx, b, q, w.pushOpen(a))
 			return err
 		}
+	}
+	commands["forget"] = func(ctx context.Context, _ *actor, b results.Batch) error {
+		names := w.names()
+		return w.forget(ctx, b, names[rng.IntN(len(names))])
 	}
 	names := slices.Sorted(maps.Keys(commands))
 	// Who resumes half of the time keeps the batch from being paused mostly.
@@ -769,6 +965,31 @@ func (w *world) operator(rng *rand.Rand) *actor {
 			w.cancelsMended.Store(cut)
 		}
 	}}
+}
+
+// forget removes one name; there are no files in the model.
+func (w *world) forget(ctx context.Context, b results.Batch, name string) error {
+	defer w.forgotten.Store(name, true)
+	s := tasks.Shard(name, b.Shards)
+	if _, err := w.db.Retire(ctx, b, s, []string{name}); err != nil {
+		return err
+	}
+	return w.db.Forget(ctx, b, s, []string{name})
+}
+
+// endForgetting gives the commands again that were cut off.
+func (w *world) endForgetting() {
+	b, err := w.db.Batch(w.t.Context(), modelBatch)
+	if err != nil {
+		return
+	}
+	for r, err := range w.db.Each(w.t.Context(), b, results.Query{State: results.Cancelled}) {
+		if err == nil && r.Forgotten {
+			w.run(&actor{what: "forget again", ctx: w.t.Context(), do: func(ctx context.Context, a *actor) {
+				w.failed(a, w.forget(ctx, b, r.Name))
+			}})
+		}
+	}
 }
 
 func (w *world) resume(ctx context.Context, a *actor, b results.Batch) error {
@@ -850,6 +1071,7 @@ func (w *world) finish() {
 			w.errorf("open after resume: %v", c)
 		}
 	}
+	w.endForgetting()
 	// Enqueueing again alone ends it too.
 	w.run(w.enqueuer(0))
 	w.run(w.enqueuer(1))
@@ -868,8 +1090,29 @@ func (w *world) finish() {
 		w.check()
 		w.finished()
 	}
+	w.refreshed(b)
 	w.settledAsExpected(b)
 	w.deleted()
+}
+
+// refreshed asks all names again: each ends in one figure, once.
+func (w *world) refreshed(b results.Batch) {
+	ctx := w.t.Context()
+	r, err := w.db.NewRefresh(ctx, 0, results.DefaultGoneAfter)
+	if err != nil {
+		w.errorf("%v", err)
+	}
+	for file := range w.files {
+		w.run(w.enqueuerAgain(file, &r))
+	}
+	w.check()
+	w.drain()
+	w.check()
+	w.finished()
+	got, err := w.db.Refreshed(ctx, b)
+	if n := got.Unchanged + got.Changed + got.Gone + got.Failed; err != nil || n != int64(len(w.names())) {
+		w.errorf("%d names were refreshed, want %d: %+v %v", n, len(w.names()), got, err)
+	}
 }
 
 func (w *world) counts() results.Counts {
@@ -1018,7 +1261,13 @@ func (w *world) checkShard(b results.Batch, s int, prefix string) {
 		// Who was frozen while it made a batch may make its shards anew when
 		// they are deleted already; they go with the batch.
 		if b.Status != results.Deleting {
-			w.checkRecord(b.Birth, r)
+			w.checkKept(b.Birth, r)
+			under := r.Refresh
+			r.Refresh = nil
+			w.checkRecord(b.Birth, name, r)
+			if under != nil {
+				w.checkRecord(b.Birth, askedAgain(name), *under)
+			}
 		}
 	}
 	gotStates := make(map[string]string)
@@ -1029,6 +1278,24 @@ func (w *world) checkShard(b results.Batch, s int, prefix string) {
 				w.errorf("%s is %s and %s", name, gotStates[name], st)
 			}
 			gotStates[name] = fmt.Sprint(st, " ", z.Score)
+		}
+	}
+	for mark, has := range map[results.State]func(results.Record) bool{
+		// A retired record keeps what was under way for who removes it.
+		results.Refreshing: func(r results.Record) bool { return r.Refresh != nil && !r.Forgotten },
+		results.Stale:      func(r results.Record) bool { return r.Stale != nil },
+	} {
+		want := []string{}
+		for name, r := range records {
+			if has(r) {
+				want = append(want, name)
+			}
+		}
+		slices.Sort(want)
+		got := w.rdb.ZRange(ctx, prefix+"state:"+string(mark), 0, -1).Val()
+		slices.Sort(got)
+		if diff := cmp.Diff(want, got); diff != "" {
+			w.errorf("%s names differ from records (-want +got):\n%s", mark, diff)
 		}
 	}
 	if diff := cmp.Diff(wantStates, gotStates); diff != "" {
@@ -1047,6 +1314,9 @@ func (w *world) checkShard(b results.Batch, s int, prefix string) {
 			rank, name, _ := strings.Cut(f, ":")
 			n, _ := strconv.Atoi(rank)
 			r := records[name]
+			if r.Refresh != nil {
+				r = *r.Refresh
+			}
 			pending := n == 0 && r.State == results.Queued || r.State == results.Found && slices.Contains(r.Missing(), n)
 			if !pending {
 				w.errorf("%s of %q are kept for a step that is over: %+v", key, f, r)
@@ -1066,8 +1336,42 @@ func (w *world) late(was, r results.Record) bool {
 	return false
 }
 
+// checkKept makes sure that what a name once had is taken away by nothing but
+// an answer that it is gone, given twice, or somebody who has it forgotten.
+func (w *world) checkKept(birth int64, r results.Record) {
+	w.t.Helper()
+	if _, forgotten := w.forgotten.LoadAndDelete(r.Name); forgotten {
+		delete(w.seen, r.Name)
+		delete(w.seen, askedAgain(r.Name))
+		return
+	}
+	was, ok := w.seen[r.Name]
+	if !ok || was.birth != birth || was.Forgotten || was.Lookup == nil || was.State == results.NotFound {
+		return
+	}
+	pictures := func(r results.Record) (n int) {
+		for _, o := range r.Outcomes {
+			if o.Picture != nil {
+				n++
+			}
+		}
+		return n
+	}
+	if r.Lookup != nil && r.State != results.NotFound && pictures(r) >= pictures(was.Record) {
+		return
+	}
+	twice := r.Generation > was.Generation+1 || was.Stale != nil && was.Stale.Absent > 0
+	if !twice || !absent(r.Name, r) {
+		w.errorf("the last good answer is lost:\nwas %+v\nis %+v", was.Record, r)
+	}
+}
+
+// askedAgain is the key of what is under way for a name.
+func askedAgain(name string) string { return name + ", asked again" }
+
 // checkRecord holds a record against itself and against what it was before.
-func (w *world) checkRecord(birth int64, r results.Record) {
+// key is the name, or stands for what is under way.
+func (w *world) checkRecord(birth int64, key string, r results.Record) {
 	w.t.Helper()
 	var pictures, stored int
 	if r.Lookup != nil {
@@ -1105,15 +1409,17 @@ func (w *world) checkRecord(birth int64, r results.Record) {
 	if bad {
 		w.errorf("the record contradicts itself: %+v", r)
 	}
-	was, ok := w.seen[r.Name]
-	w.seen[r.Name] = seen{birth, r}
+	was, ok := w.seen[key]
+	w.seen[key] = seen{birth, r}
 	if !ok || was.birth != birth {
 		return
 	}
 	switch {
-	case r.Line != was.Line || r.Lane != was.Lane || r.Generation < was.Generation:
+	case r.Generation < was.Generation:
 		w.errorf("was %+v\nis %+v", was.Record, r)
-	case r.Generation > was.Generation:
+	case r.Generation > was.Generation: // perhaps forgotten and back again
+	case r.Line != was.Line || r.Lane != was.Lane:
+		w.errorf("was %+v\nis %+v", was.Record, r)
 	case w.late(was.Record, r):
 		w.errorf("an outcome of another generation was taken:\n%+v", r)
 	case !was.State.Open():

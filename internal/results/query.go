@@ -20,10 +20,20 @@ import (
 type Query struct {
 	Batch string
 	// Name is one exact name.
-	Name   string
-	State  State
+	Name string
+	// State is a state or a mark.
+	State State
+	// States selects any of several, where State is empty.
+	States []State
 	Reason failure.Reason
-	Host   string
+	// Reasons selects any of several, where Reason is empty.
+	Reasons []failure.Reason
+	Host    string
+	// Where selects names that have all of these attributes. Letters of a
+	// value match in either case, those of an attribute's name do not.
+	Where []Attribute
+	// Licence is the SPDX identifier that names' licences mean.
+	Licence string
 	// After continues behind this position.
 	After Position
 }
@@ -38,15 +48,21 @@ func (p Position) compare(o Position) int {
 	return cmp.Or(cmp.Compare(p.Line, o.Line), cmp.Compare(p.Name, o.Name))
 }
 
-// RecordError says that one name's record cannot be read. Listings go on
-// behind it.
+// RecordError says that one name's record is missing or cannot be read.
+// Listings go on behind it.
 type RecordError struct {
 	Name string
-	Err  error
+	// Key in Redis of the hash that has the record.
+	Key string
+	// Raw is what is there.
+	Raw string
+	Err error
 }
 
-// Error names the name.
-func (e *RecordError) Error() string { return e.Err.Error() }
+// Error names the name and the key.
+func (e *RecordError) Error() string {
+	return fmt.Sprintf("record of %q in %s is not readable: %v", e.Name, e.Key, e.Err)
+}
 
 // Unwrap returns the cause.
 func (e *RecordError) Unwrap() error { return e.Err }
@@ -54,17 +70,17 @@ func (e *RecordError) Unwrap() error { return e.Err }
 // pageSize is how many names a listing asks Redis for at once.
 const pageSize = 500
 
-// Counts returns how many names are in each state.
+// Counts returns how many names are in each state, and have each mark.
 func (db *DB) Counts(ctx context.Context, b Batch) (Counts, error) {
 	pipe := db.rdb.Pipeline()
 	sizes := make(map[State][]*redis.IntCmd)
 	for s := range b.Shards {
-		for _, st := range States() {
+		for _, st := range append(States(), Marks()...) {
 			sizes[st] = append(sizes[st], pipe.ZCard(ctx, db.keys.state(b.Name, s, st)))
 		}
 	}
 	if _, err := pipe.Exec(ctx); err != nil {
-		return nil, err
+		return nil, db.wrongType(ctx, b, err)
 	}
 	c := make(Counts, len(sizes))
 	for st, cmds := range sizes {
@@ -108,6 +124,31 @@ func (db *DB) Reasons(ctx context.Context, b Batch) ([]ReasonCount, error) {
 	return counts, nil
 }
 
+// FailedHosts returns the hosts at which names of the batch failed, at most
+// limit for each shard, in order.
+func (db *DB) FailedHosts(ctx context.Context, b Batch, limit int) ([]string, error) {
+	var hosts []string
+	for s := range b.Shards {
+		from := "-"
+		for range limit {
+			next, err := db.rdb.ZRangeByLex(ctx, db.keys.hosts(b.Name, s), &redis.ZRangeBy{Min: from, Max: "+", Count: 1}).Result()
+			if err != nil {
+				return nil, err
+			}
+			if len(next) == 0 {
+				break
+			}
+			host, _, _ := strings.Cut(next[0], " ")
+			if host != none {
+				hosts = append(hosts, host)
+			}
+			from = "[" + host + "!" // behind all of this host's
+		}
+	}
+	slices.Sort(hosts)
+	return slices.Compact(hosts), nil
+}
+
 // Get returns the record of one name. [ErrNoName] where there is none, a
 // [*RecordError] where it cannot be read.
 func (db *DB) Get(ctx context.Context, b Batch, name string) (Record, error) {
@@ -123,24 +164,38 @@ func (db *DB) Record(ctx context.Context, batch string, shard int, name string) 
 	if err != nil {
 		return Record{}, err
 	}
-	return parseRecord(name, v)
+	return db.parse(batch, shard, name, v)
+}
+
+// parse reads the record v of a name. Its errors are of type [*RecordError].
+func (db *DB) parse(batch string, shard int, name, v string) (Record, error) {
+	r, err := parse(name, v)
+	if err != nil {
+		return Record{Name: name}, &RecordError{Name: name, Key: db.keys.records(batch, shard), Raw: v, Err: err}
+	}
+	return r, nil
 }
 
 // Each lists the records that q selects in the order of their lines. An
 // error of type [*RecordError] concerns one name and the listing goes on; any
-// other ends it. A name whose state changes meanwhile may be left out. Memory
+// other ends it. Where names stand in keys that hold something else, all others
+// are listed and a [*KeyError] comes last. A name whose state changes meanwhile may be left out. Memory
 // is bounded by the number of shards, not of names.
 func (db *DB) Each(ctx context.Context, b Batch, q Query) iter.Seq2[Record, error] {
 	return func(yield func(Record, error) bool) {
 		if q.Name != "" {
 			r, err := db.Get(ctx, b, q.Name)
-			if errors.Is(err, ErrNoName) || (err == nil && !q.matches(r)) {
+			switch {
+			case errors.Is(err, ErrNoName), err == nil && !q.matches(r), IsRecordError(err) && !q.matchesUnreadable():
 				return
 			}
 			yield(r, err)
 			return
 		}
 		m := db.merge(b, q)
+		for _, l := range m.lists {
+			l.lenient = true
+		}
 		for {
 			refs, err := m.next(ctx, pageSize)
 			if err != nil {
@@ -148,6 +203,9 @@ func (db *DB) Each(ctx context.Context, b Batch, q Query) iter.Seq2[Record, erro
 				return
 			}
 			if len(refs) == 0 {
+				if err := m.passed(); err != nil {
+					yield(Record{}, db.wrongType(ctx, b, err))
+				}
 				return
 			}
 			records, err := db.read(ctx, b, refs)
@@ -167,28 +225,33 @@ func (db *DB) Each(ctx context.Context, b Batch, q Query) iter.Seq2[Record, erro
 	}
 }
 
-// Count returns how many names q selects. It is a look-up for at most one of
-// state, reason and host, and a walk over the smallest list for more.
+// Count returns how many names q selects. It is a look-up for states, reasons
+// or one host, also where the states are [Failed] and [Partial] and more, and a
+// walk over the smallest list for a combination, for several marks and states,
+// and for attributes and licences.
 func (db *DB) Count(ctx context.Context, b Batch, q Query) (int64, error) {
 	var n int64
+	q.After = Position{}
 	switch {
-	case q.Name == "" && q.Host == "" && q.Reason == "":
+	case q.Name != "" || q.reads():
+	case !q.ofFailures():
+		if q.doubles() {
+			break
+		}
 		c, err := db.Counts(ctx, b)
-		if err != nil {
-			return 0, err
+		for _, st := range q.states() {
+			n += c[st]
 		}
-		if q.State == "" {
-			return c.Total(), nil
-		}
-		return c[q.State], nil
-	case q.Name == "" && q.State == "" && (q.Host == "") != (q.Reason == ""):
+		return n, err
+	case q.everyFailure() && (q.Host == "" || len(q.reasons()) == 0):
 		for s := range b.Shards {
-			key, word := db.failures(b, s, q)
-			k, err := db.rdb.ZLexCount(ctx, key, "["+word+" ", "("+word+"!").Result()
-			if err != nil {
-				return 0, err
+			for _, l := range db.failures(b, s, q) {
+				k, err := db.rdb.ZLexCount(ctx, l.key, "["+l.first+" ", "("+l.first+"!").Result()
+				if err != nil {
+					return 0, err
+				}
+				n += k
 			}
-			n += k
 		}
 		return n, nil
 	}
@@ -201,19 +264,99 @@ func (db *DB) Count(ctx context.Context, b Batch, q Query) (int64, error) {
 	return n, nil
 }
 
-// failures returns the list of a shard that serves q's reason or host, and
-// the word that its entries begin with.
-func (db *DB) failures(b Batch, s int, q Query) (key, first string) {
+// index is a list of failures: entries of a key that begin with a word.
+type index struct{ key, first string }
+
+// failures returns the lists of a shard that serve q's host or reasons.
+func (db *DB) failures(b Batch, s int, q Query) []index {
 	if q.Host != "" {
-		return db.keys.hosts(b.Name, s), word(q.Host)
+		return []index{{db.keys.hosts(b.Name, s), word(q.Host)}}
 	}
-	return db.keys.reasons(b.Name, s), string(q.Reason)
+	var lists []index
+	for _, r := range q.reasons() {
+		lists = append(lists, index{db.keys.reasons(b.Name, s), string(r)})
+	}
+	return lists
+}
+
+// ofFailures reports whether q gives a host or a reason.
+func (q Query) ofFailures() bool { return q.Host != "" || len(q.reasons()) > 0 }
+
+// everyFailure reports whether q's states have all names in them that can have
+// a host or a reason.
+func (q Query) everyFailure() bool {
+	states := q.states()
+	return slices.Contains(states, Failed) && slices.Contains(states, Partial)
+}
+
+// doubles reports whether a name may be in two of q's states: in one, and in
+// that of a mark.
+func (q Query) doubles() bool {
+	states := q.states()
+	return len(states) > 1 && slices.ContainsFunc(states, State.isMark)
+}
+
+// states lists those that q selects.
+func (q Query) states() []State {
+	switch {
+	case q.State != "":
+		return []State{q.State}
+	case len(q.States) > 0:
+		return q.States
+	}
+	return States()
+}
+
+// reads reports whether every record has to be read to know what q selects.
+func (q Query) reads() bool { return len(q.Where) > 0 || q.Licence != "" }
+
+// reasons lists those that q selects, none for all.
+func (q Query) reasons() []failure.Reason {
+	if q.Reason != "" {
+		return []failure.Reason{q.Reason}
+	}
+	return q.Reasons
 }
 
 func (q Query) matches(r Record) bool {
-	return (q.State == "" || r.State == q.State) &&
-		(q.Reason == "" || r.Reason == q.Reason) &&
-		(q.Host == "" || (r.Reason != "" && word(r.Host) == word(q.Host)))
+	if q.Licence != "" && (r.Lookup == nil || r.Lookup.LicenceID() != q.Licence) {
+		return false
+	}
+	if !r.Has(q.Where) {
+		return false
+	}
+	if reasons := q.reasons(); len(reasons) > 0 && !slices.Contains(reasons, r.Reason) {
+		return false
+	}
+	if (q.State != "" || len(q.States) > 0) && !slices.ContainsFunc(q.states(), r.is) {
+		return false
+	}
+	return q.Host == "" || r.Reason != "" && word(r.Host) == word(q.Host)
+}
+
+// Has reports whether the record has all of the attributes, as [Query.Where]
+// compares them.
+func (r Record) Has(where []Attribute) bool {
+	for _, want := range where {
+		if v, ok := r.Attribute(want.Name); !ok || !strings.EqualFold(v, want.Value) {
+			return false
+		}
+	}
+	return true
+}
+
+// matchesUnreadable reports whether q may select a name whose record cannot
+// be read, and so has neither attributes nor a failure.
+func (q Query) matchesUnreadable() bool {
+	return slices.Contains(q.states(), Unreadable) && len(q.Where) == 0 && !q.ofFailures()
+}
+
+// is reports whether the record has the state, or the mark.
+func (r Record) is(st State) bool { return r.State == st || r.has(st) }
+
+// has reports whether the record has a mark.
+func (r Record) has(mark State) bool {
+	return mark == Refreshing && r.Refresh != nil || mark == Stale && r.Stale != nil
 }
 
 type readRecord struct {
@@ -229,8 +372,13 @@ func (db *DB) read(ctx context.Context, b Batch, refs []place) ([]readRecord, er
 		byShard[r.shard] = append(byShard[r.shard], r.Name)
 	}
 	values := make(map[string]any, len(refs))
+	wrong := make(map[int]error)
 	for s, names := range byShard {
 		vs, err := db.rdb.HMGet(ctx, db.keys.records(b.Name, s), names...).Result()
+		if err != nil && isWrongType(err) {
+			wrong[s] = err
+			continue
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -240,11 +388,16 @@ func (db *DB) read(ctx context.Context, b Batch, refs []place) ([]readRecord, er
 	}
 	records := make([]readRecord, 0, len(refs))
 	for _, ref := range refs {
+		if err := wrong[ref.shard]; err != nil {
+			bad := &RecordError{Name: ref.Name, Key: db.keys.records(b.Name, ref.shard), Err: err}
+			records = append(records, readRecord{Record{Name: ref.Name, Line: ref.Line}, bad})
+			continue
+		}
 		v, ok := values[ref.Name].(string)
 		if !ok {
 			continue
 		}
-		r, err := parseRecord(ref.Name, v)
+		r, err := db.parse(b.Name, ref.shard, ref.Name, v)
 		if err != nil {
 			r = Record{Name: ref.Name, Line: ref.Line}
 		}
@@ -253,27 +406,26 @@ func (db *DB) read(ctx context.Context, b Batch, refs []place) ([]readRecord, er
 	return records, nil
 }
 
-// place is a position with the shard where its record lies.
+// place is a position with the shard where its record lies, and the state, or
+// mark, in whose set it was found, "" for a failure.
 type place struct {
 	Position
 	shard int
+	state State
 }
 
 // merge returns the lists that serve q, over all shards, as one.
 func (db *DB) merge(b Batch, q Query) *merged {
 	m := &merged{}
 	for s := range b.Shards {
-		if q.Reason != "" || q.Host != "" {
-			key, first := db.failures(b, s, q)
-			m.lists = append(m.lists, &list{shard: s, at: q.After, read: db.readFailures(key, first)})
+		if q.ofFailures() {
+			for _, l := range db.failures(b, s, q) {
+				m.lists = append(m.lists, &list{shard: s, at: q.After, read: db.readFailures(l.key, l.first)})
+			}
 			continue
 		}
-		states := States()
-		if q.State != "" {
-			states = []State{q.State}
-		}
-		for _, st := range states {
-			m.lists = append(m.lists, &list{shard: s, at: q.After, read: db.readState(db.keys.state(b.Name, s, st))})
+		for _, st := range q.states() {
+			m.lists = append(m.lists, &list{shard: s, state: st, at: q.After, read: db.readState(db.keys.state(b.Name, s, st))})
 		}
 	}
 	return m
@@ -330,15 +482,23 @@ func (db *DB) readFailures(key, first string) func(context.Context, Position) ([
 // list reads one sorted list page by page.
 type list struct {
 	shard int
+	state State
 	at    Position
 	page  []Position
 	ended bool
-	read  func(ctx context.Context, after Position) ([]Position, error)
+	// lenient passes over a key that holds something else, and notes in passed
+	// what Redis said.
+	lenient bool
+	passed  error
+	read    func(ctx context.Context, after Position) ([]Position, error)
 }
 
 func (l *list) head(ctx context.Context) (Position, bool, error) {
 	if len(l.page) == 0 && !l.ended {
 		page, err := l.read(ctx, l.at)
+		if l.lenient && err != nil && isWrongType(err) {
+			l.passed, err = err, nil
+		}
 		if err != nil {
 			return Position{}, false, err
 		}
@@ -358,6 +518,16 @@ type merged struct {
 	lists []*list
 	last  Position
 	begun bool
+}
+
+// passed returns what Redis said of a list that was passed over, if any was.
+func (m *merged) passed() error {
+	for _, l := range m.lists {
+		if l.passed != nil {
+			return l.passed
+		}
+	}
+	return nil
 }
 
 func (m *merged) next(ctx context.Context, n int) ([]place, error) {
@@ -380,7 +550,7 @@ func (m *merged) next(ctx context.Context, n int) ([]place, error) {
 		first.page = first.page[1:]
 		// A name that changes state while the lists are read may be met twice.
 		if !m.begun || m.last != least {
-			places = append(places, place{least, first.shard})
+			places = append(places, place{least, first.shard, first.state})
 		}
 		m.last, m.begun = least, true
 	}

@@ -213,14 +213,15 @@ func TestGarbageConcernsItsNameOnly(t *testing.T) {
 		}
 
 		noError(t, rdb.Set(ctx, keyEnding(t, rdb, ":state:queued"), "x", 0).Err())
-		n := 0
-		for _, err := range db.Each(ctx, b, results.Query{}) {
-			if n++; err == nil || results.IsRecordError(err) {
-				t.Errorf("list of a wrong type: %v", err)
+		names = nil
+		var last error
+		for r, err := range db.Each(ctx, b, results.Query{}) {
+			if last = err; err == nil {
+				names = append(names, r.Name)
 			}
 		}
-		if n != 1 {
-			t.Errorf("%d errors for a list of a wrong type; want 1", n)
+		if _, ok := errors.AsType[*results.KeyError](last); !ok || !slices.Equal(names, []string{"f"}) {
+			t.Errorf("beside a list of a wrong type: %q, then %v; want f, and the key named", names, last)
 		}
 		if _, err := db.Counts(ctx, b); err == nil {
 			t.Error("counted a list of a wrong type")

@@ -25,7 +25,7 @@ func BenchmarkRecord(b *testing.B) {
 		record := "1 1 found 1 express 1 0 0 1700000000 - - -\nL " + doc
 		b.ReportAllocs()
 		for b.Loop() {
-			if _, err := parseRecord("Ada Bo", record); err != nil {
+			if _, err := parse("Ada Bo", record); err != nil {
 				b.Fatal(err)
 			}
 		}

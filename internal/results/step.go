@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -26,9 +27,21 @@ type Begun struct {
 	// Birth of the batch, see [Batch].
 	Birth    int64
 	Provider string
-	Record   Record
+	// Params of the batch's provider that are not its defaults, as they are
+	// kept: equal ones are written equally.
+	Params string
+	// Record is the one under way where the name is asked again.
+	Record Record
+	// Good is the settled record of a name that is asked again, else nil.
+	Good *Record
 	// Tries that failed at this step in this generation.
 	Tries int
+	// Counted are those of Tries that tasks of this epoch made, which is what
+	// asynq counted too: a resumed batch has new tasks.
+	Counted int
+	// Refused is how many of the picture's candidates, from the first, were
+	// refused for good in this generation; see [DB.RefuseCandidates].
+	Refused int
 	// Crashes is how often this step ran alone and never came back.
 	Crashes int
 	// Suspect: it was running, perhaps beside others, when a process died.
@@ -39,7 +52,8 @@ type Begun struct {
 const suspectToken = "suspect"
 
 // Begin reads all that a task needs to know before it does anything, in one
-// trip. A record that cannot be read is an error.
+// trip. A record that is missing or cannot be read is a [*RecordError]; see
+// [DB.SetAside].
 func (db *DB) Begin(ctx context.Context, r tasks.Ref, rank int) (Begun, error) {
 	k := db.keys
 	reply, err := beginScript.Run(ctx, db.rdb, []string{
@@ -52,17 +66,30 @@ func (db *DB) Begin(ctx context.Context, r tasks.Ref, rank int) (Begun, error) {
 		return Begun{}, err
 	}
 	birth, epoch, status, provider, record := number(reply[0]), number(reply[1]), Status(reply[2]), reply[3], reply[4]
-	if r.Epoch < epoch || status != Running || record == "" {
+	if r.Epoch < epoch || status != Running {
 		return Begun{Void: true}, nil
 	}
-	rec, err := parseRecord(r.Name, record)
+	rec, err := db.parse(r.Batch, r.Shard, r.Name, record)
 	if err != nil {
-		return Begun{}, err
+		return Begun{Birth: birth}, err
 	}
-	b := Begun{Birth: birth, Provider: provider, Record: rec, Void: rec.Generation != r.Generation}
+	b := Begun{Birth: birth, Provider: provider, Params: reply[7], Record: rec}
+	if rec.Refresh != nil {
+		b.Record, b.Good = *rec.Refresh, &rec
+	}
+	b.Void = b.Record.Generation != r.Generation
 	if gen, rest, ok := strings.Cut(reply[5], " "); ok && number(gen) == r.Generation {
-		n, _, _ := strings.Cut(rest, " ")
-		b.Tries = int(number(n))
+		f := strings.Fields(rest) // tries, waits, token, refused, epoch, of that epoch
+		b.Tries = int(number(f[0]))
+		if len(f) > 3 {
+			b.Refused = int(number(f[3]))
+		}
+		switch {
+		case len(f) < 6: // by an older version
+			b.Counted = b.Tries
+		case number(f[4]) == r.Epoch:
+			b.Counted = int(number(f[5]))
+		}
 	}
 	for mark := range strings.FieldsSeq(reply[6]) {
 		gen, token, _ := strings.Cut(mark, ":")
@@ -77,12 +104,21 @@ func (db *DB) Begin(ctx context.Context, r tasks.Ref, rank int) (Begun, error) {
 	return b, nil
 }
 
+// Stored is a picture that was stored before the answer that named it was
+// recorded; its bytes are durable.
+type Stored struct {
+	Rank int
+	Picture
+}
+
 // CommitLookup records what the provider said: l with pictures makes the
-// name [Found]; without, state is [NotFound] or [NoPicture]. It reports
-// whether the record says so now, by this call or an equal one. If not, the
-// call came late and changed nothing, and only [DB.Begin] tells what is left
-// to do: the record may have other pictures.
-func (db *DB) CommitLookup(ctx context.Context, r tasks.Ref, state State, l Lookup) (bool, error) {
+// name [Found]; without, state is [NotFound] or [NoPicture]. The outcomes of
+// pictures that are stored already are recorded with it; if that is all of
+// them the name is [Done] at once. It reports whether the record says so now,
+// by this call or an equal one. If not, the call came late and changed
+// nothing, and only [DB.Begin] tells what is left to do: the record may have
+// other pictures.
+func (db *DB) CommitLookup(ctx context.Context, r tasks.Ref, state State, l Lookup, have ...Stored) (bool, error) {
 	if answer := state == Found || state == NotFound || state == NoPicture; !answer || (state == Found) != (len(l.Pictures) > 0) {
 		return false, fmt.Errorf("a lookup with %d pictures cannot make %q %s", len(l.Pictures), r.Name, state)
 	}
@@ -90,8 +126,23 @@ func (db *DB) CommitLookup(ctx context.Context, r tasks.Ref, state State, l Look
 	if err != nil {
 		return false, err
 	}
-	left := len(l.Pictures)
-	return db.settleLookup(ctx, r, state, left, "L "+doc, none, none, 0)
+	lines := "L " + doc
+	for _, p := range have {
+		if p.Rank < 1 || p.Rank > len(l.Pictures) {
+			return false, fmt.Errorf("picture %d of %d of %q", p.Rank, len(l.Pictures), r.Name)
+		}
+		if doc, err = encode(p.Picture); err != nil {
+			return false, err
+		}
+		lines += "\nP" + strconv.Itoa(p.Rank) + " " + doc
+	}
+	left := len(l.Pictures) - len(have)
+	if len(have) > 0 && left == 0 {
+		state = Done
+	}
+	return db.settleLookup(ctx, r, state, left, len(have), lines, none, none, 0, func(good Record) bool {
+		return !l.same(good.Lookup) || slices.ContainsFunc(have, func(p Stored) bool { return good.differs(p.Rank, p.Picture) })
+	})
 }
 
 // FailLookup records that the lookup was given up, exhausted or for good. The
@@ -103,37 +154,50 @@ func (db *DB) FailLookup(ctx context.Context, r tasks.Ref, e *failure.Error, hos
 	if err != nil {
 		return false, err
 	}
-	return db.settleLookup(ctx, r, Failed, 0, "E "+doc, string(reason(e)), word(host), lastTry(e, exhausted))
+	return db.settleLookup(ctx, r, Failed, 0, 0, "E "+doc, string(reason(e)), word(host), lastTry(e, exhausted), nothingNew)
 }
 
-func (db *DB) settleLookup(ctx context.Context, r tasks.Ref, to State, left int, line, reason, host string, tries int) (bool, error) {
+func (db *DB) settleLookup(ctx context.Context, r tasks.Ref, to State, left, stored int, lines, reason, host string, tries int,
+	differs func(good Record) bool,
+) (bool, error) {
 	k, b, s := db.keys, r.Batch, r.Shard
 	reply, err := lookupScript.Run(ctx, db.rdb, []string{
 		k.meta(b, s), k.records(b, s), k.tries(b, s), k.crashes(b, s),
 		k.state(b, s, Queued), k.state(b, s, to), k.reasons(b, s), k.hosts(b, s),
-	}, r.Name, r.Generation, r.Epoch, string(to), left, line, reason, host, tries).Text()
+	}, r.Name, r.Generation, r.Epoch, string(to), left, stored, lines, reason, host, tries).Text()
+	if record, ok := strings.CutPrefix(reply, inRefresh); ok {
+		reply, err = db.settleRefresh(ctx, r, record, LookupRank, to, left, stored, lines, reason, host, tries, differs)
+	}
 	return reply == "ok", err
 }
 
 // CommitPicture records that the picture is stored; its bytes must be
-// durable. It reports whether the record has an outcome of this generation
-// for the picture or its name, by this call or an earlier one.
+// durable. It reports whether the record says so now, by this call or an
+// equal one. If not, the file may be nobody's.
 func (db *DB) CommitPicture(ctx context.Context, r tasks.Ref, rank int, p Picture) (bool, error) {
 	doc, err := encode(p)
 	if err != nil {
 		return false, err
 	}
-	return db.settlePicture(ctx, r, rank, "P"+strconv.Itoa(rank)+" "+doc, none, none, 0)
+	reply, err := db.settlePicture(ctx, r, rank, "P"+strconv.Itoa(rank)+" "+doc, none, none, 0, func(good Record) bool { return good.differs(rank, p) })
+	return reply == "ok", err
 }
 
 // FailPicture records that the picture was given up, exhausted or for good.
-// It counts and reports as [DB.FailLookup] and [DB.CommitPicture] do.
+// It counts as [DB.FailLookup] does. It reports whether the record has an
+// outcome of this generation for the picture or its name, by this call or an
+// earlier one.
 func (db *DB) FailPicture(ctx context.Context, r tasks.Ref, rank int, e *failure.Error, host string, exhausted bool) (bool, error) {
 	doc, err := encode(newFailure(e, host, exhausted))
 	if err != nil {
 		return false, err
 	}
-	return db.settlePicture(ctx, r, rank, "F"+strconv.Itoa(rank)+" "+doc, string(reason(e)), word(host), lastTry(e, exhausted))
+	reply, err := db.settlePicture(ctx, r, rank, "F"+strconv.Itoa(rank)+" "+doc, string(reason(e)), word(host), lastTry(e, exhausted), nothingNew)
+	switch State(reply) {
+	case "ok", Found, Done, Partial, Failed:
+		return true, err
+	}
+	return false, err
 }
 
 // lastTry returns how many tries are to be counted when a step is given up.
@@ -144,17 +208,18 @@ func lastTry(e *failure.Error, exhausted bool) int {
 	return 1
 }
 
-func (db *DB) settlePicture(ctx context.Context, r tasks.Ref, rank int, line, reason, host string, tries int) (bool, error) {
+func (db *DB) settlePicture(ctx context.Context, r tasks.Ref, rank int, line, reason, host string, tries int,
+	differs func(good Record) bool,
+) (string, error) {
 	k, b, s := db.keys, r.Batch, r.Shard
 	reply, err := pictureScript.Run(ctx, db.rdb, []string{
 		k.meta(b, s), k.records(b, s), k.tries(b, s), k.crashes(b, s),
 		k.state(b, s, Found), k.state(b, s, Done), k.state(b, s, Partial), k.state(b, s, Failed), k.reasons(b, s), k.hosts(b, s),
 	}, r.Name, r.Generation, r.Epoch, rank, line, reason, host, tries).Text()
-	switch State(reply) {
-	case "ok", Found, Done, Partial, Failed:
-		return true, nil
+	if record, ok := strings.CutPrefix(reply, inRefresh); ok {
+		reply, err = db.settleRefresh(ctx, r, record, rank, "", 0, 0, line, reason, host, tries, differs)
 	}
-	return false, err
+	return reply, err
 }
 
 // CountTry counts a try that failed, or with wait a wait that the other side
@@ -176,6 +241,19 @@ func (db *DB) CountTry(ctx context.Context, r tasks.Ref, rank int, token string,
 		return 0, 0, false, err
 	}
 	return int(reply[0]), int(reply[1]), true, nil
+}
+
+// RefuseCandidates notes that the first n candidates of a picture were
+// refused for good, so that a later run of its step does not ask them again.
+// Nothing is noted, and it is no error, when the step is not to come any more.
+func (db *DB) RefuseCandidates(ctx context.Context, r tasks.Ref, rank, n int) error {
+	k, b, s := db.keys, r.Batch, r.Shard
+	err := refuseScript.Run(ctx, db.rdb, []string{k.meta(b, s), k.records(b, s), k.tries(b, s)},
+		r.Name, r.Generation, r.Epoch, rank, n).Err()
+	if errors.Is(err, redis.Nil) {
+		return nil
+	}
+	return err
 }
 
 // Mark sets or clears the mark under which a step runs alone in its process.

@@ -25,6 +25,15 @@ func (db *DB) Workers(ctx context.Context) (int, error) {
 	return db.present(ctx, "", 0)
 }
 
+// WorkerIDs returns the worker processes that are alive.
+func (db *DB) WorkerIDs(ctx context.Context) ([]string, error) {
+	// Counting them forgets those that are not.
+	if _, err := db.Workers(ctx); err != nil {
+		return nil, err
+	}
+	return db.rdb.ZRange(ctx, db.keys.workers(), 0, -1).Result()
+}
+
 func (db *DB) present(ctx context.Context, id string, ttl time.Duration) (int, error) {
 	return presentScript.Run(ctx, db.rdb, []string{db.keys.workers()}, id, ttl.Milliseconds()).Int()
 }

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"io/fs"
+	"regexp"
 	"strconv"
 	"strings"
 	"unicode"
@@ -63,7 +64,7 @@ const (
 // the third sort.
 func Key(batch, name string, rank int, ext string) string {
 	var b strings.Builder
-	b.WriteString(folder(batch))
+	b.WriteString(Folder(batch))
 	b.WriteByte('/')
 	b.WriteString(base(name))
 	if rank > 1 {
@@ -83,6 +84,29 @@ func ContentKey(sha256 [sha256.Size]byte, ext string) string {
 	return sum[:2] + "/" + sum + "." + ext
 }
 
+// RenewedKey returns the key of a picture that is to stand beside the one at
+// key until it takes its place:
+//
+//	{batch}/{name}{-rank}~g{generation}.{ext}
+//
+// It never equals a Key or a ContentKey, nor the RenewedKey of another key or
+// generation: what follows a mark in those are letters of shapes or a hash.
+func RenewedKey(key string, generation int64) string {
+	dot := strings.LastIndexByte(key, '.')
+	return key[:dot] + mark + "g" + strconv.FormatInt(generation, 10) + key[dot:]
+}
+
+// IsKeyOf reports whether key is the name's own in the batch: that of a
+// picture of any rank, so that no other record can have it.
+func IsKeyOf(key, batch, name string) bool {
+	rest, ok := strings.CutPrefix(key, Folder(batch)+"/"+base(name))
+	return ok && restOfKey.MatchString(rest)
+}
+
+// restOfKey is what follows the name: a rank, the mark of a picture that
+// stands beside another, and the extension.
+var restOfKey = regexp.MustCompile(`^(-[1-9][0-9]*)?(~g[0-9]+)?\.[a-z]+$`)
+
 // CheckKey reports why no store takes key. A key is a slash-separated path
 // without empty elements, "." and "..", of at most 1,024 bytes of UTF-8, has
 // no control character or backslash, and no element that begins with a dot:
@@ -101,8 +125,21 @@ func CheckKey(key string) error {
 	return nil
 }
 
-// folder returns the folder of a batch.
-func folder(batch string) string {
+// CheckPrefix reports why nothing can be listed below prefix: it is "" or a
+// key with a slash behind it.
+func CheckPrefix(prefix string) error {
+	if prefix == "" {
+		return nil
+	}
+	folder, ok := strings.CutSuffix(prefix, "/")
+	if !ok {
+		return fmt.Errorf("prefix %q does not end with a slash", prefix)
+	}
+	return CheckKey(folder)
+}
+
+// Folder returns the folder of a batch: the first element of its [Key]s.
+func Folder(batch string) string {
 	plain := batch != "" && len(batch) <= maxBase && isLowerOrDigit(batch[0]) &&
 		!strings.HasSuffix(batch, ".") && !isDevice(batch)
 	for i := 0; plain && i < len(batch); i++ {
@@ -332,4 +369,22 @@ func readable(name string) string {
 		s = "_" + strings.TrimLeft(s, "_.- ")
 	}
 	return s
+}
+
+// ContentOf returns the hash in a key that was made by [ContentKey].
+func ContentOf(key string) (sum [sha256.Size]byte, ok bool) {
+	if !IsContentKey(key) {
+		return sum, false
+	}
+	_, file, _ := strings.Cut(key, "/")
+	_, err := hex.Decode(sum[:], []byte(file[:2*sha256.Size]))
+	return sum, err == nil
+}
+
+// IsContentKey reports whether key was made by [ContentKey]: the file belongs
+// to all that have these bytes, and not to one name.
+func IsContentKey(key string) bool {
+	folder, file, ok := strings.Cut(key, "/")
+	sum, _, dot := strings.Cut(file, ".")
+	return ok && dot && isSHA256(sum) && folder == sum[:2]
 }

@@ -355,3 +355,45 @@ func BenchmarkKey(b *testing.B) {
 		storage.Key("people", "Han Meimei", 1, "jpg")
 	}
 }
+
+func TestRenewedKeyStandsBesideTheFirst(t *testing.T) {
+	t.Parallel()
+	for key, want := range map[string]string{
+		storage.Key("names", "Han Meimei", 1, "png"): "names/Han Meimei~g7.png",
+		storage.Key("names", "brus lee", 2, "jpg"):   "names/brus lee~l-2~g7.jpg",
+		storage.Key("names", "St. John", 1, "webp"):  "names/St. John~g7.webp",
+	} {
+		got := storage.RenewedKey(key, 7)
+		if got != want || storage.CheckKey(got) != nil {
+			t.Errorf("%s is renewed as %s, want %s", key, got, want)
+		}
+		// A name that is spelt like it has another key.
+		if other := storage.Key("names", "Han Meimei~g7", 1, "png"); other == got {
+			t.Errorf("%s is the key of a name as well", got)
+		}
+	}
+}
+
+func TestIsKeyOf(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		key, batch, name string
+		want             bool
+	}{
+		{storage.Key("b", "Han Meimei", 1, "jpg"), "b", "Han Meimei", true},
+		{storage.Key("b", "AC/DC", 12, "webp"), "b", "AC/DC", true},
+		{storage.Key("b", "Brus Lee", 1, "jpg"), "b", "Brus", false},
+		{storage.Key("b", "Brus", 1, "jpg"), "c", "Brus", false},
+		{storage.Key("b", "Brus", 1, "jpg"), "b", "brus", false},
+		{storage.ContentKey([32]byte{1}, "jpg"), "01", "Brus", false},
+		{"b/Brus-0.jpg", "b", "Brus", false},
+		{"b/Brus", "b", "Brus", false},
+	} {
+		if got := storage.IsKeyOf(tc.key, tc.batch, tc.name); got != tc.want {
+			t.Errorf("IsKeyOf(%q, %q, %q) is %v, want %v", tc.key, tc.batch, tc.name, got, tc.want)
+		}
+	}
+	if key := storage.ContentKey([32]byte{0xab}, "png"); !storage.IsContentKey(key) || storage.IsContentKey("ab/Brus.png") {
+		t.Errorf("IsContentKey tells %q from a name's key wrongly", key)
+	}
+}

@@ -9,6 +9,7 @@ package storage
 import (
 	"context"
 	"io"
+	"iter"
 	"time"
 )
 
@@ -46,6 +47,22 @@ type Store interface {
 	// Delete removes the file at key. No file is no error. It is not
 	// promised that the file is still gone after a power cut.
 	Delete(ctx context.Context, key string) error
+
+	// List returns the files whose keys begin with prefix, which is "" or
+	// ends with a slash, in no promised order and in bounded memory. A file
+	// that is there from the beginning to the end is returned once; one that
+	// comes, goes or is replaced meanwhile may be or not. What is no file of
+	// the store (its own marks, links, unfinished files) is left out. An error
+	// ends the listing and comes with an empty Entry.
+	List(ctx context.Context, prefix string) iter.Seq2[Entry, error]
+
+	// Probe makes sure that a file can be written, by writing a small one
+	// under no key and removing it. Its error is the one that Commit would
+	// return.
+	Probe(ctx context.Context) error
+
+	// Close lets go of the store. Writers that are still open may fail.
+	Close() error
 }
 
 // Writer takes the bytes of one file. It is used by one goroutine and ends
@@ -70,6 +87,12 @@ type Writer interface {
 	// Abort drops the bytes and ends the Writer. After Commit or Abort it
 	// does nothing, so that it can be deferred.
 	Abort() error
+}
+
+// Entry is one file of a listing.
+type Entry struct {
+	Key string
+	Info
 }
 
 // Info is what a store knows of a file.

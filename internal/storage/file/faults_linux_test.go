@@ -190,7 +190,7 @@ func TestKilled(t *testing.T) {
 	}
 
 	s := open(t, dir, "alive")
-	if _, err := s.RemoveTemps(t.Context(), func(owner string) bool { return strings.HasPrefix(owner, "dead-") }); err != nil {
+	if _, err := s.RemoveTemps(t.Context(), 0, func(owner string) bool { return strings.HasPrefix(owner, "dead-") }); err != nil {
 		t.Fatal(err)
 	}
 	for _, key := range files(t, dir) {

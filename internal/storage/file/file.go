@@ -4,13 +4,15 @@
 // A picture becomes visible by a rename, when its bytes are on the disk, and
 // counts as stored when its name is too. Unfinished files stand in .tmp at the
 // top of the store, named with the process that writes them. Everything goes
-// through os.Root: a link that somebody planted in the store never leads out
-// of it. (A mount inside the store would; a rename into one fails.)
+// through os.Root, or through a folder that was opened by it and still stands
+// at its path: a link that somebody planted in the store never leads out of
+// it. (A mount inside the store would; a rename into one fails.)
 package file
 
 import (
 	"cmp"
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -19,6 +21,7 @@ import (
 	"path"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 
 	"github.com/picharvest/picharvest/internal/failure"
 	"github.com/picharvest/picharvest/internal/storage"
@@ -33,14 +36,13 @@ type Store struct {
 	owner string
 	id    string
 
-	// mu guards what is replaced when the folder is mounted anew.
-	mu   sync.Mutex
-	root *os.Root
-	info fs.FileInfo
-	// known are the folders whose own names are on the disk.
-	known map[string]bool
+	// temps and the count of files so far name temporary files.
+	temps string
+	made  atomic.Uint64
 
-	syncs folderSyncs
+	// mu guards mount, which is replaced when the folder is mounted anew.
+	mu    sync.Mutex
+	mount *mount
 }
 
 // New returns the store in dir and makes dir if it is missing. It proves by
@@ -59,51 +61,93 @@ func New(dir, owner string) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("picture store %q: %w", dir, err)
 	}
-	s := &Store{dir: dir, owner: owner, known: make(map[string]bool)}
+	s := &Store{dir: dir, owner: owner, temps: owner + tempMark + rand.Text()}
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, s.fail("make", ".", err)
 	}
-	if s.root, err = os.OpenRoot(dir); err != nil {
+	if s.mount, err = openMount(dir); err != nil {
 		return nil, s.fail("open", ".", err)
 	}
 	if err := s.begin(); err != nil {
-		_ = s.root.Close()
+		s.mount.close()
 		return nil, err
 	}
 	return s, nil
 }
 
-// begin proves that the folder can be written and learns its ID.
+// Open is [New] for a store that is there: it makes none and writes nothing,
+// so that files can be removed where none can be written any more. A folder
+// that is missing or no store is an error that is fs.ErrNotExist.
+func Open(dir, owner string) (*Store, error) {
+	if !isOwner(owner) {
+		return nil, fmt.Errorf("owner %q of temporary files: want 1 to 64 of A-Z a-z 0-9 . _ -", owner)
+	}
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return nil, fmt.Errorf("picture store %q: %w", dir, err)
+	}
+	s := &Store{dir: dir, owner: owner, temps: owner + tempMark + rand.Text()}
+	if s.mount, err = openMount(dir); err != nil {
+		return nil, s.fail("open", ".", err)
+	}
+	if s.id, err = readID(s.mount.root); err != nil {
+		s.mount.close()
+		return nil, s.fail("read", idFile, err)
+	}
+	return s, nil
+}
+
+// begin learns the folder's ID and proves that it can be written.
 func (s *Store) begin() error {
 	var err error
-	if s.info, err = s.root.Stat("."); err != nil {
-		return s.fail("read", ".", err)
-	}
-	s.id, err = s.takeID(s.root)
+	s.id, err = s.takeID(s.mount)
 	if err != nil {
 		return err
 	}
-	name, f, err := s.createTemp(s.root)
+	return s.probe(s.mount)
+}
+
+// Probe implements storage.Store.
+func (s *Store) Probe(ctx context.Context) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	m, err := s.current()
 	if err != nil {
 		return err
 	}
-	_, err = f.Write([]byte("can this folder be written?\n"))
-	err = cmp.Or(err, f.Sync(), f.Close())
+	return s.probe(m)
+}
+
+func (s *Store) probe(m *mount) error {
+	t, err := s.createTemp(m)
+	if err != nil {
+		return err
+	}
+	defer m.release(t.folder)
+	// More than some file systems keep beside the name, who have room for a
+	// few bytes when they have none for a picture.
+	_, err = t.Write(probeBytes[:])
+	err = cmp.Or(err, t.Sync(), t.Close())
 	// Another process that begins may have cleared it away as a leftover.
-	if rerr := s.root.Remove(name); err == nil && !errors.Is(rerr, fs.ErrNotExist) {
+	if rerr := m.root.Remove(t.path()); err == nil && !errors.Is(rerr, fs.ErrNotExist) {
 		err = rerr
 	}
 	if err != nil {
-		return s.fail("write to", name, err)
+		return s.fail("write to", t.path(), err)
 	}
 	return nil
 }
+
+// probeBytes are what a probe writes.
+var probeBytes [64 << 10]byte
 
 // Close lets go of the folder. Writers that are still open fail.
 func (s *Store) Close() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.root.Close()
+	s.mount.close()
+	return nil
 }
 
 // ID implements storage.Store.
@@ -123,11 +167,11 @@ func (s *Store) Create(ctx context.Context) (storage.Writer, error) {
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
 	}
-	root, err := s.current()
+	m, err := s.current()
 	if err != nil {
 		return nil, err
 	}
-	return newWriter(s, root), nil
+	return newWriter(s, m), nil
 }
 
 // Stat implements storage.Store.
@@ -139,11 +183,11 @@ func (s *Store) Stat(ctx context.Context, key string) (storage.Info, error) {
 // Open implements storage.Store. What it returns is an *os.File, so that it
 // can also be served in ranges.
 func (s *Store) Open(ctx context.Context, key string) (io.ReadCloser, storage.Info, error) {
-	root, _, err := s.stat(ctx, key)
+	m, _, err := s.stat(ctx, key)
 	if err != nil {
 		return nil, storage.Info{}, err
 	}
-	f, err := root.Open(filepath.FromSlash(key))
+	f, err := m.root.Open(filepath.FromSlash(key))
 	if err != nil {
 		return nil, storage.Info{}, s.fail("open", key, err)
 	}
@@ -157,12 +201,12 @@ func (s *Store) Open(ctx context.Context, key string) (io.ReadCloser, storage.In
 }
 
 // stat looks a regular file up, in the folder as it is now.
-func (s *Store) stat(ctx context.Context, key string) (*os.Root, storage.Info, error) {
-	root, err := s.at(ctx, key)
+func (s *Store) stat(ctx context.Context, key string) (*mount, storage.Info, error) {
+	m, err := s.at(ctx, key)
 	if err != nil {
 		return nil, storage.Info{}, err
 	}
-	fi, err := root.Lstat(filepath.FromSlash(key))
+	fi, err := m.root.Lstat(filepath.FromSlash(key))
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil, storage.Info{}, fmt.Errorf("no file %s: %w", s.path(key), fs.ErrNotExist)
@@ -172,23 +216,23 @@ func (s *Store) stat(ctx context.Context, key string) (*os.Root, storage.Info, e
 		return nil, storage.Info{}, failure.Newf(failure.ReasonStore, failure.Temporary,
 			"%s is no regular file; remove it", s.path(key))
 	}
-	return root, storage.Info{Size: fi.Size(), ModTime: fi.ModTime()}, nil
+	return m, storage.Info{Size: fi.Size(), ModTime: fi.ModTime()}, nil
 }
 
 // Delete implements storage.Store. A folder that it empties goes too.
 func (s *Store) Delete(ctx context.Context, key string) error {
-	root, err := s.at(ctx, key)
+	m, err := s.at(ctx, key)
 	if err != nil {
 		return err
 	}
-	err = root.Remove(filepath.FromSlash(key))
+	err = m.root.Remove(filepath.FromSlash(key))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return s.fail("remove", key, err)
 	}
 	for dir := path.Dir(key); dir != "."; dir = path.Dir(dir) {
 		// Forgotten first: whoever finds it again makes it durable again.
-		s.forget(dir)
-		if err := root.Remove(filepath.FromSlash(dir)); err != nil {
+		m.dropAt(dir)
+		if err := m.root.Remove(filepath.FromSlash(dir)); err != nil {
 			break // it holds other files
 		}
 	}
@@ -196,7 +240,7 @@ func (s *Store) Delete(ctx context.Context, key string) error {
 }
 
 // at begins a call about key.
-func (s *Store) at(ctx context.Context, key string) (*os.Root, error) {
+func (s *Store) at(ctx context.Context, key string) (*mount, error) {
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
 	}
@@ -209,34 +253,37 @@ func (s *Store) at(ctx context.Context, key string) (*os.Root, error) {
 // current returns the folder that stands at the store's path now. A share
 // that went away and came back is opened anew; what stands there without our
 // ID, such as the bare mount point, is refused.
-func (s *Store) current() (*os.Root, error) {
+func (s *Store) current() (*mount, error) {
 	fi, err := os.Stat(s.dir)
 	if err != nil {
 		return nil, s.fail("find", ".", err)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if os.SameFile(fi, s.info) {
-		return s.root, nil
+	if os.SameFile(fi, s.mount.info) {
+		return s.mount, nil
 	}
-	root, err := os.OpenRoot(s.dir)
+	m, err := openMount(s.dir)
 	if err != nil {
 		return nil, s.fail("open", ".", err)
 	}
-	id, err := readID(root)
+	id, err := readID(m.root)
 	if err == nil && id != s.id {
 		err = fmt.Errorf("store ID %s, not %s", id, s.id)
 	}
 	if err != nil {
-		_ = root.Close()
+		m.close()
 		return nil, failure.Newf(failure.ReasonStore, failure.Hold,
 			"picture store %s is not the one that this process began with (%w); mount it again", s.dir, err)
 	}
-	_ = s.root.Close() // of a folder that is gone
-	s.root, s.info = root, fi
-	clear(s.known)
-	return root, nil
+	s.mount.close() // of a folder that is gone
+	s.mount = m
+	return m, nil
 }
+
+// Path returns where the file at key is. What is there was not looked at; what
+// [Store.Open] returns is the store's own.
+func (s *Store) Path(key string) string { return s.path(key) }
 
 // path returns where key is, for messages.
 func (s *Store) path(key string) string { return filepath.Join(s.dir, filepath.FromSlash(key)) }

@@ -3,6 +3,7 @@ package file_test
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -10,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/picharvest/picharvest/internal/failure"
 	"github.com/picharvest/picharvest/internal/storage"
@@ -192,6 +194,83 @@ func TestPlantedLinks(t *testing.T) {
 	}
 }
 
+// TestFolderReplaced: a folder that the store has open counts only while it
+// is what stands at its path. What takes its place is looked at anew.
+func TestFolderReplaced(t *testing.T) {
+	t.Parallel()
+	dir, outside := t.TempDir(), t.TempDir()
+	s := open(t, dir, "w")
+	put := func(key string) error { return storagetest.Put(t.Context(), s, key, []byte("x")) }
+	if err := put("people/Lucy.jpg"); err != nil {
+		t.Fatal(err)
+	}
+	people := filepath.Join(dir, "people")
+	away := filepath.Join(outside, "people")
+	if err := os.Rename(people, away); err != nil {
+		t.Fatal(err)
+	}
+	if err := put("people/Lily.jpg"); err != nil {
+		t.Errorf("moved away: %v", err)
+	}
+	if err := os.RemoveAll(people); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(away, people); err != nil {
+		t.Skipf("no symbolic links here: %v", err)
+	}
+	wantStore(t, put("people/Lily.jpg"), failure.Temporary, people)
+	if err := os.Remove(people); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.RemoveAll(filepath.Join(dir, ".tmp")); err != nil {
+		t.Fatal(err)
+	}
+	if err := put("people/Lily.jpg"); err != nil {
+		t.Errorf("removed, temporary files too: %v", err)
+	}
+	if got := files(t, dir); len(got) != 1 || got[0] != "people/Lily.jpg" {
+		t.Errorf("got %q, want people/Lily.jpg alone", got)
+	}
+	if got := files(t, outside); len(got) != 1 || got[0] != "people/Lucy.jpg" {
+		t.Errorf("outside: got %q, want what was moved there alone", got)
+	}
+}
+
+// TestManyFolders writes to more folders than stay open, by several writers.
+func TestManyFolders(t *testing.T) {
+	t.Parallel()
+	const folders, writers = 700, 4
+	dir := t.TempDir()
+	s := open(t, dir, "w")
+	var wg sync.WaitGroup
+	for n := range writers {
+		wg.Go(func() {
+			for i := range folders {
+				key := storage.Key(fmt.Sprintf("batch%d", i), fmt.Sprintf("Name %d", n), 1, "jpg")
+				if err := storagetest.Put(t.Context(), s, key, []byte("x")); err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if got := len(files(t, dir)); got != folders*writers {
+		t.Errorf("got %d files, want %d", got, folders*writers)
+	}
+	if _, err := os.Stat("/proc/self/fd"); err != nil {
+		return
+	}
+	open, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Other tests of the package run beside it.
+	if len(open) > 550 {
+		t.Errorf("%d files are open, want about 300 folders", len(open))
+	}
+}
+
 func TestFolderInTheWay(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -265,8 +344,13 @@ func TestRemoveTemps(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	// Another installation may share the folder.
+	n, err := s.RemoveTemps(t.Context(), time.Hour, func(string) bool { return true })
+	if n != 0 || err != nil {
+		t.Errorf("got %d, %v, want none removed that was written to just now", n, err)
+	}
 	asked := make(map[string]int)
-	n, err := s.RemoveTemps(t.Context(), func(owner string) bool {
+	n, err = s.RemoveTemps(t.Context(), 0, func(owner string) bool {
 		asked[owner]++
 		return owner == "dead"
 	})

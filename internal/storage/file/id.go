@@ -23,18 +23,18 @@ var idPattern = regexp.MustCompile(`^[A-Z2-7]{26}$`)
 
 // takeID returns the ID of the store, giving it one where it has none. Of
 // several processes that do so at once one wins, and all return its ID.
-func (s *Store) takeID(root *os.Root) (string, error) {
-	id, err := readID(root)
+func (s *Store) takeID(m *mount) (string, error) {
+	id, err := readID(m.root)
 	if !errors.Is(err, fs.ErrNotExist) {
 		if err != nil {
 			return "", s.fail("read", idFile, err)
 		}
 		return id, nil
 	}
-	if err := s.placeID(root); err != nil {
+	if err := s.placeID(m); err != nil {
 		return "", err
 	}
-	id, err = readID(root)
+	id, err = readID(m.root)
 	if errors.Is(err, fs.ErrNotExist) {
 		return "", failure.Newf(failure.ReasonStore, failure.Hold,
 			"picture store %s gets its ID from another process; if there is none, remove %s", s.dir, s.path(idLock))
@@ -46,26 +46,30 @@ func (s *Store) takeID(root *os.Root) (string, error) {
 }
 
 // placeID makes the ID file unless another process did.
-func (s *Store) placeID(root *os.Root) error {
-	temp, f, err := s.createTemp(root)
+func (s *Store) placeID(m *mount) error {
+	t, err := s.createTemp(m)
 	if err != nil {
 		return err
 	}
-	defer func() { _ = root.Remove(temp) }() // what stays is found with the other temporary files
-	_, err = f.WriteString(rand.Text() + "\n")
-	if err = cmp.Or(err, f.Sync(), f.Close()); err != nil {
-		return s.fail("write to", temp, err)
+	defer m.release(t.folder)
+	defer func() { _ = m.root.Remove(t.path()) }() // what stays is found with the other temporary files
+	_, err = t.Write([]byte(rand.Text() + "\n"))
+	if err = cmp.Or(err, t.Sync(), t.Close()); err != nil {
+		return s.fail("write to", t.path(), err)
 	}
 	// A link, since a rename would replace the ID of a process that was
 	// faster.
-	err = root.Link(temp, idFile)
+	err = m.root.Link(t.path(), idFile)
 	if err != nil && !errors.Is(err, fs.ErrExist) {
-		err = s.placeIDWithoutLinks(root, temp)
+		err = s.placeIDWithoutLinks(m.root, t.path())
 	}
 	if err != nil && !errors.Is(err, fs.ErrExist) {
 		return s.fail("make", idFile, err)
 	}
-	return s.fsync(root, ".")
+	if err := syncDir(m.top); err != nil {
+		return s.fail("sync", ".", err)
+	}
+	return nil
 }
 
 // placeIDWithoutLinks is for file systems without hard links. Who makes the

@@ -10,6 +10,9 @@ import (
 
 const stale = syscall.ESTALE
 
+// onlyFolder opens folders alone: a pipe would wait for its other end.
+const onlyFolder = syscall.O_DIRECTORY
+
 // full are the errors of a disk without room.
 var full = []syscall.Errno{syscall.ENOSPC}
 

@@ -2,14 +2,14 @@ package file
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
+	"time"
 )
 
 const (
@@ -22,32 +22,46 @@ var ownerPattern = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
 
 func isOwner(s string) bool { return ownerPattern.MatchString(s) }
 
-// createTemp makes a new temporary file of this process.
-func (s *Store) createTemp(root *os.Root) (string, *os.File, error) {
-	name := filepath.Join(tempDir, s.owner+tempMark+rand.Text())
-	f, err := root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
-	if errors.Is(err, fs.ErrNotExist) {
-		if err := root.Mkdir(tempDir, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
-			return "", nil, s.fail("make", tempDir, err)
+// temp is a temporary file of this process.
+type temp struct {
+	output
+	name   string
+	folder *folder
+}
+
+// path is where it is in the store.
+func (t *temp) path() string { return filepath.Join(tempDir, t.name) }
+
+// createTemp makes a new temporary file. Its folder stays open until release.
+func (s *Store) createTemp(m *mount) (*temp, error) {
+	t := &temp{name: s.temps + strconv.FormatUint(s.made.Add(1), 10)}
+	// Twice, since the folder may be removed after it was looked at.
+	var err error
+	for range 2 {
+		if t.folder, err = m.take(tempDir); err == nil {
+			if t.output, err = m.create(t.folder, t.name); err == nil {
+				return t, nil
+			}
+			m.release(t.folder)
 		}
-		f, err = root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+		if !errors.Is(err, fs.ErrNotExist) {
+			break
+		}
 	}
-	if err != nil {
-		return "", nil, s.fail("make", name, err)
-	}
-	return name, f, nil
+	return nil, s.fail("make", tempDir+"/"+t.name, err)
 }
 
 // RemoveTemps removes the temporary files that dead processes left behind and
 // returns how many. It asks dead once for each owner that has any, and leaves
-// the files of this process alone. What it cannot remove it reports, having
-// removed the rest.
-func (s *Store) RemoveTemps(ctx context.Context, dead func(owner string) bool) (int, error) {
-	root, err := s.current()
+// the files of this process alone, and those that were written to within age:
+// another installation may share the folder, of whose processes nobody here
+// knows. What it cannot remove it reports, having removed the rest.
+func (s *Store) RemoveTemps(ctx context.Context, age time.Duration, dead func(owner string) bool) (int, error) {
+	m, err := s.current()
 	if err != nil {
 		return 0, err
 	}
-	entries, err := fs.ReadDir(root.FS(), tempDir)
+	entries, err := fs.ReadDir(m.root.FS(), tempDir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return 0, nil
 	}
@@ -72,11 +86,11 @@ func (s *Store) RemoveTemps(ctx context.Context, dead func(owner string) bool) (
 			gone = dead(owner)
 			verdict[owner] = gone
 		}
-		if !gone {
+		if !gone || young(e, age) {
 			continue
 		}
 		name := filepath.Join(tempDir, e.Name())
-		switch err := root.Remove(name); {
+		switch err := m.root.Remove(name); {
 		case err == nil:
 			removed++
 		case !errors.Is(err, fs.ErrNotExist):
@@ -87,4 +101,13 @@ func (s *Store) RemoveTemps(ctx context.Context, dead func(owner string) bool) (
 		return removed, fmt.Errorf("%d temporary files stay: %w", len(errs), errs[0])
 	}
 	return removed, nil
+}
+
+// young reports whether a file was written to within age.
+func young(e fs.DirEntry, age time.Duration) bool {
+	if age <= 0 {
+		return false
+	}
+	info, err := e.Info()
+	return err == nil && time.Since(info.ModTime()) < age
 }

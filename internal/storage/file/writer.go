@@ -5,9 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path"
-	"path/filepath"
 	"sync"
 
 	"github.com/picharvest/picharvest/internal/storage"
@@ -27,16 +25,16 @@ var errEnded = errors.New("writer was committed or aborted before")
 // temporary file.
 type writer struct {
 	store *Store
-	root  *os.Root
+	mount *mount
 	buf   *[bufferSize]byte // nil when the writer has ended
 	used  int
-	temp  string // empty until the file is there
-	f     *os.File
+	temp  *temp // nil until the file is there, and when it has its key
+	open  bool  // temp is
 	err   error // of a Write
 }
 
-func newWriter(s *Store, root *os.Root) *writer {
-	return &writer{store: s, root: root, buf: buffers.Get().(*[bufferSize]byte)}
+func newWriter(s *Store, m *mount) *writer {
+	return &writer{store: s, mount: m, buf: buffers.Get().(*[bufferSize]byte)}
 }
 
 // Write implements io.Writer.
@@ -59,16 +57,17 @@ func (w *writer) Write(p []byte) (int, error) {
 
 // flush empties the buffer into the temporary file.
 func (w *writer) flush() error {
-	if w.f == nil {
+	if w.temp == nil {
 		var err error
-		if w.temp, w.f, err = w.store.createTemp(w.root); err != nil {
+		if w.temp, err = w.store.createTemp(w.mount); err != nil {
 			return err
 		}
+		w.open = true
 	}
-	_, err := w.f.Write(w.buf[:w.used])
+	_, err := w.temp.Write(w.buf[:w.used])
 	w.used = 0
 	if err != nil {
-		return w.store.fail("write to", w.temp, err)
+		return w.store.fail("write to", w.temp.path(), err)
 	}
 	return nil
 }
@@ -98,19 +97,21 @@ func (w *writer) commit(ctx context.Context, key string) error {
 	if err := w.flush(); err != nil {
 		return err
 	}
-	if err := w.f.Sync(); err != nil {
-		return w.store.fail("sync", w.temp, err)
+	if err := w.temp.Sync(); err != nil {
+		return w.store.fail("sync", w.temp.path(), err)
 	}
-	f := w.f
-	w.f = nil
-	if err := f.Close(); err != nil {
-		return w.store.fail("close", w.temp, err)
+	w.open = false
+	if err := w.temp.Close(); err != nil {
+		return w.store.fail("close", w.temp.path(), err)
 	}
-	if err := w.store.publish(w.root, w.temp, key); err != nil {
+	folder, err := w.store.publish(w.mount, w.temp, key)
+	if err != nil {
 		return err
 	}
-	w.temp = ""
-	return w.store.settle(w.root, path.Dir(key))
+	defer w.mount.release(folder)
+	w.mount.release(w.temp.folder)
+	w.temp = nil
+	return w.store.settle(w.mount, folder)
 }
 
 // Abort implements storage.Writer.
@@ -120,76 +121,36 @@ func (w *writer) Abort() error {
 	}
 	buffers.Put(w.buf)
 	w.buf = nil
-	if w.f != nil {
-		// What the file holds is dropped, and so is what closing it says.
-		_ = w.f.Close()
-	}
-	if w.temp == "" {
+	if w.temp == nil {
 		return nil
 	}
-	if err := w.root.Remove(w.temp); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return w.store.fail("remove", w.temp, err)
+	defer w.mount.release(w.temp.folder)
+	if w.open {
+		// What the file holds is dropped, and so is what closing it says.
+		_ = w.temp.Close()
+	}
+	if err := w.mount.root.Remove(w.temp.path()); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return w.store.fail("remove", w.temp.path(), err)
 	}
 	return nil
 }
 
 // publish renames a finished temporary file to its key, and makes the folder
-// for it where there is none.
-func (s *Store) publish(root *os.Root, temp, key string) error {
-	to := filepath.FromSlash(key)
-	err := root.Rename(temp, to)
-	// Twice, since the folder may be emptied and removed in between.
-	for range 2 {
-		if !errors.Is(err, fs.ErrNotExist) {
-			break
+// for it where there is none. It returns that folder, to be released.
+func (s *Store) publish(m *mount, t *temp, key string) (*folder, error) {
+	// Again, since the folder may be removed after it was looked at.
+	const tries = 3
+	for try := 1; ; try++ {
+		to, err := m.take(path.Dir(key))
+		if err == nil {
+			if err = m.rename(t, to, path.Base(key)); err == nil {
+				return to, nil
+			}
+			m.drop(to)
+			m.release(to)
 		}
-		dir := path.Dir(key)
-		s.forget(dir)
-		if err = root.MkdirAll(filepath.FromSlash(dir), 0o755); err != nil {
-			return s.fail("make", dir, err)
+		if try == tries || !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, stale) {
+			return nil, s.fail("rename a temporary file to", key, err)
 		}
-		err = root.Rename(temp, to)
-	}
-	if err != nil {
-		return s.fail("rename a temporary file to", key, err)
-	}
-	return nil
-}
-
-// settle puts a change in dir on the disk, and, the first time that this
-// process sees them, the names of dir and the folders above it.
-func (s *Store) settle(root *os.Root, dir string) error {
-	if err := s.syncFolder(root, dir); err != nil {
-		return err
-	}
-	if dir == "." || s.knows(dir) {
-		return nil
-	}
-	if err := s.settle(root, path.Dir(dir)); err != nil {
-		return err
-	}
-	s.learn(root, dir)
-	return nil
-}
-
-func (s *Store) knows(dir string) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.known[dir]
-}
-
-func (s *Store) learn(root *os.Root, dir string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.root == root {
-		s.known[dir] = true
-	}
-}
-
-func (s *Store) forget(dir string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for ; dir != "."; dir = path.Dir(dir) {
-		delete(s.known, dir)
 	}
 }

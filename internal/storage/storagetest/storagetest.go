@@ -37,6 +37,9 @@ func Run(t *testing.T, newStore func(t *testing.T) storage.Store) {
 		{"bad keys are refused", badKeys},
 		{"a context that ended is told", endedContext},
 		{"the ID stays", identity},
+		{"what is stored is listed", lists},
+		{"a listing ends when it is told to", endedListing},
+		{"a probe leaves nothing", probes},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
@@ -384,5 +387,111 @@ func identity(t *testing.T, s storage.Store) {
 	second, err := s.ID(t.Context())
 	if err != nil || second != first {
 		t.Errorf("ID again: got %q, %v, want %q", second, err, first)
+	}
+}
+
+// listed returns the sizes of what is listed, by key.
+func listed(t *testing.T, s storage.Store, prefix string) map[string]int64 {
+	t.Helper()
+	got := make(map[string]int64)
+	for e, err := range s.List(t.Context(), prefix) {
+		if err != nil {
+			t.Fatalf("list %q: %v", prefix, err)
+		}
+		if _, twice := got[e.Key]; twice {
+			t.Errorf("list %q: %s comes twice", prefix, e.Key)
+		}
+		if e.ModTime.IsZero() {
+			t.Errorf("list %q: %s has no time", prefix, e.Key)
+		}
+		got[e.Key] = e.Size
+	}
+	return got
+}
+
+func lists(t *testing.T, s storage.Store) {
+	if got := listed(t, s, ""); len(got) > 0 {
+		t.Fatalf("an empty store lists %v", got)
+	}
+	// More than a page of any service.
+	const many = 1100
+	want := make(map[string]int64)
+	var wg sync.WaitGroup
+	for w := range 8 {
+		for i := w; i < many; i += 8 {
+			want[storage.Key("people", fmt.Sprintf("Name %d & co", i), 1, "jpg")] = int64(i % 7)
+		}
+		wg.Go(func() {
+			for i := w; i < many; i += 8 {
+				if err := Put(t.Context(), s, storage.Key("people", fmt.Sprintf("Name %d & co", i), 1, "jpg"), Picture(i, i%7)); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	other := storage.Key("people2", "Ünal Ğ", 1, "png")
+	mustPut(t, s, other, []byte("x"))
+	content := storage.ContentKey([32]byte{0xab}, "webp")
+	mustPut(t, s, content, []byte("xy"))
+
+	got := listed(t, s, "people/")
+	for key, size := range want {
+		if n, ok := got[key]; !ok || n != size {
+			t.Errorf("list people/: %s: got %d, %v, want %d", key, n, ok, size)
+		}
+	}
+	if len(got) != many {
+		t.Errorf("list people/: got %d files, want %d", len(got), many)
+	}
+	all := listed(t, s, "")
+	if len(all) != many+2 || all[other] != 1 || all[content] != 2 {
+		t.Errorf("list all: got %d files, with %d and %d bytes, want %d", len(all), all[other], all[content], many+2)
+	}
+	if got := listed(t, s, "nobody/"); len(got) > 0 {
+		t.Errorf("list nobody/: got %v", got)
+	}
+	for _, bad := range []string{"people", "../", "/", "a/../b/", ".tmp/"} {
+		for e, err := range s.List(t.Context(), bad) {
+			if err == nil {
+				t.Errorf("list %q: got %s, want an error", bad, e.Key)
+			}
+		}
+	}
+}
+
+func endedListing(t *testing.T, s storage.Store) {
+	for i := range 5 {
+		mustPut(t, s, storage.Key("people", "Lucy", i+1, "jpg"), nil)
+	}
+	n := 0
+	for range s.List(t.Context(), "") {
+		if n++; n == 2 {
+			break
+		}
+	}
+	if n != 2 {
+		t.Errorf("listing went on to %d", n)
+	}
+	why := errors.New("told to stop")
+	ctx, cancel := context.WithCancelCause(t.Context())
+	cancel(why)
+	var last error
+	for _, err := range s.List(ctx, "") {
+		last = err
+	}
+	if !errors.Is(last, why) {
+		t.Errorf("list: got %v, want %v", last, why)
+	}
+}
+
+func probes(t *testing.T, s storage.Store) {
+	for range 2 {
+		if err := s.Probe(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := listed(t, s, ""); len(got) > 0 {
+		t.Errorf("left behind: %v", got)
 	}
 }
