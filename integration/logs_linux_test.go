@@ -50,7 +50,7 @@ func TestLogsStayReadable(t *testing.T) {
 				m.onRedis()
 				dir := smallDisk(t, "256k")
 				m.set("HARVEST_STORAGE_URL=" + dir)
-				return "tasks wait", func() { fillDisk(t, dir) }
+				return "no pictures are fetched until the store takes them again", func() { fillDisk(t, dir) }
 			},
 		},
 	} {
