@@ -186,7 +186,8 @@ func TestFlawOfPath(t *testing.T) {
 		"a.#(b==1":                                           "no ) to close it",
 		`a.#(b=="1)`:                                         "a quote that is not closed",
 		"a]":                                                 "a ] that closes nothing",
-		"{a,[b}":                                             "no ] to close it",
+		"{a,[b}":                                             "a } that closes nothing",
+		"{a,[b":                                              "no ] to close it",
 	} {
 		if got := flawOfPath(path); got != want {
 			t.Errorf("flawOfPath(%q) is %q, want %q", path, got, want)
