@@ -166,7 +166,8 @@ func (r *rig) resumeTried(batch string, names []string) {
 	r.t.Helper()
 	refs := r.add(batch, "people", names...)
 	for try := range worker.DefaultConfig().MaxAttempts - 1 {
-		if _, _, ok, err := r.db.CountTry(r.t.Context(), refs[0], results.LookupRank, fmt.Sprint("try ", try), false); !ok || err != nil {
+		if _, _, ok, err := r.db.CountTry(r.t.Context(), refs[0], results.LookupRank, fmt.Sprint("try ", try),
+			failure.Newf(failure.ReasonTimeout, failure.Temporary, "slow")); !ok || err != nil {
 			r.t.Fatalf("count a try: %v, %v", ok, err)
 		}
 	}

@@ -399,7 +399,8 @@ func TestWaitsAreBounded(t *testing.T) {
 	})
 	ref := r.enqueue("names", "people", "Brus Lee")[0]
 	for i := range 18 {
-		if _, _, ok, err := r.db.CountTry(t.Context(), ref, results.LookupRank, fmt.Sprint("run", i), true); !ok || err != nil {
+		if _, _, ok, err := r.db.CountTry(t.Context(), ref, results.LookupRank, fmt.Sprint("run", i),
+			&failure.Error{Reason: failure.ReasonRateLimited, Kind: failure.Hold}); !ok || err != nil {
 			t.Fatal(ok, err)
 		}
 	}
