@@ -153,8 +153,19 @@ func TestANameThatKillsItsWorker(t *testing.T) {
 			if f := r.record("names", "n1").Explain(); f != nil {
 				t.Errorf("a name beside it failed: %+v", f)
 			}
-			if f := r.record("names", killer).Explain(); f == nil || f.Reason != failure.ReasonCrashed {
+			rec := r.record("names", killer)
+			if f := rec.Explain(); f == nil || f.Reason != failure.ReasonCrashed {
 				t.Errorf("the killer's failure is %+v, want crashed", f)
+			}
+			died := 0
+			for _, e := range rec.History {
+				if e.What == results.WorkerDied {
+					died++
+				}
+			}
+			// Where a process starts again all that it had in hand is told of.
+			if last := rec.History[len(rec.History)-1]; died < 2 || last.Reason != failure.ReasonCrashed {
+				t.Errorf("the killer's history is %+v, want 2 deaths and its end", rec.History)
 			}
 		})
 	}
@@ -246,6 +257,9 @@ func reclaim(t *testing.T, r *rig) {
 				t.Fatal(err)
 			}
 			if err := r.db.Suspect(t.Context(), p.Ref, p.Rank); err != nil {
+				t.Fatal(err)
+			}
+			if err := r.db.NoteDeath(t.Context(), p.Ref, p.Rank, fmt.Sprint("r", time.Now().UnixNano())); err != nil {
 				t.Fatal(err)
 			}
 		}

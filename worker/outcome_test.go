@@ -509,3 +509,39 @@ func TestSettledIsCalledOncePerName(t *testing.T) {
 		}
 	}
 }
+
+// What went wrong with a name, and when, can be told when all is well again.
+func TestHistory(t *testing.T) {
+	t.Parallel()
+	r := newMiniRig(t)
+	var asked counter
+	r.site.answer("1", reply{status: http.StatusInternalServerError}, reply{status: http.StatusOK, body: pixels(8)})
+	r.provide("people", func(_ context.Context, name string) (lookup.Answer, error) {
+		if asked.add(name); asked.get(name) == 1 {
+			return lookup.Answer{}, &failure.Error{Reason: failure.ReasonUnavailable, Kind: failure.Temporary, Status: http.StatusBadGateway}
+		}
+		return found([]string{r.site.url("1")}), nil
+	})
+	r.enqueue("names", "people", "Brus Lee")
+	r.hurry()
+	r.start()
+	if diff := cmp.Diff(results.Counts{results.Done: 1}, r.finished("names")); diff != "" {
+		t.Errorf("counts differ (-want +got):\n%s", diff)
+	}
+	want := []results.Event{
+		{Generation: 1, Rank: 0, What: results.TryFailed, Reason: failure.ReasonUnavailable, Status: http.StatusBadGateway},
+		{Generation: 1, Rank: 0, What: results.TrySucceeded},
+		{Generation: 1, Rank: 1, What: results.TryFailed, Reason: failure.ReasonUnavailable, Status: http.StatusInternalServerError},
+		{Generation: 1, Rank: 1, What: results.TrySucceeded},
+	}
+	got := r.record("names", "Brus Lee").History
+	for i := range got {
+		if got[i].At.IsZero() {
+			t.Errorf("event %d has no time", i)
+		}
+		got[i].At = time.Time{}
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("history differs (-want +got):\n%s", diff)
+	}
+}
