@@ -134,7 +134,7 @@ func (h *hosts) judge(ctx context.Context, a gate.Ask, err error, first bool) er
 		return err
 	}
 	return &failure.Error{
-		Reason: e.Reason, Kind: failure.Hold, RetryAfter: max(held, e.RetryAfter),
+		Reason: e.Reason, Kind: failure.Hold, RetryAfter: max(held, e.RetryAfter), Status: e.Status,
 		Err: fmt.Errorf("%s is held back: %w", a.Breaker, e),
 	}
 }
