@@ -2,6 +2,7 @@ package worker_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -54,6 +55,49 @@ func TestAServiceThatIsDownBurnsNoName(t *testing.T) {
 		}
 		t.Logf("asked %d times while it was down", failures.Load())
 	})
+}
+
+// Where nobody answers at a service's address, no try of any name is used, with
+// however few names and tries.
+func TestAServiceOutOfReachBurnsNoName(t *testing.T) {
+	t.Parallel()
+	for _, n := range []int{1, 9} {
+		t.Run(fmt.Sprint(n), func(t *testing.T) {
+			t.Parallel()
+			onBoth(t, func(t *testing.T, r *rig) {
+				r.cfg.MaxAttempts = 1
+				r.breaker = gate.Breaker{After: 3, Delay: 100 * time.Millisecond, MaxDelay: 400 * time.Millisecond, Ramp: 8}
+				away := failure.New(failure.ReasonNetwork, failure.Temporary, errors.New("connect: connection refused"))
+				away.Unreached = true
+				var asked counter
+				r.provide("people", func(context.Context, string) (lookup.Answer, error) {
+					if asked.add("") < n+10 {
+						return lookup.Answer{}, away
+					}
+					return lookup.Answer{Verdict: lookup.NotFound}, nil
+				})
+				var names []string
+				for i := range n {
+					names = append(names, fmt.Sprint("n", i))
+				}
+				r.enqueue("names", "people", names...)
+				r.hurry()
+				r.start("people")
+				r.until("the provider is held back", func() bool {
+					keys := r.rdb.Keys(t.Context(), "*breaker:people").Val()
+					return len(keys) == 1 && r.rdb.HGet(t.Context(), keys[0], "state").Val() == "open"
+				})
+				if diff := cmp.Diff(results.Counts{results.NotFound: int64(n)}, r.finished("names")); diff != "" {
+					t.Errorf("counts differ (-want +got):\n%s", diff)
+				}
+				for _, name := range names {
+					if rec := r.record("names", name); rec.FailedTries != 0 {
+						t.Errorf("%s: %d tries failed, want 0", name, rec.FailedTries)
+					}
+				}
+			})
+		})
+	}
 }
 
 // A provider that cannot be asked has its queues paused for asynq and all who

@@ -108,6 +108,9 @@ type Error struct {
 	// RetryAfter is how long the other side, or our own hold, asks to wait.
 	// Zero leaves the wait to the backoff.
 	RetryAfter time.Duration
+	// Unreached: no connection came to be with the host that was asked, so
+	// that nobody there has heard the question.
+	Unreached bool
 	// Err is the cause, in words for a user and free of secrets.
 	Err error
 }
