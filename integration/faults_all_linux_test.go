@@ -5,6 +5,7 @@ package integration
 import (
 	"fmt"
 	"math/rand/v2"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -22,9 +23,9 @@ import (
 
 // faults are all that is tried, in the order of the table.
 func faults() []fault {
-	return []fault{
+	return append([]fault{
 		{name: "workers killed", short: true, latency: 100 * time.Millisecond, strike: killWorkers},
-		{name: "workers killed while they write files", short: true, names: 2000, bytes: 200_000, strike: killWriters},
+		{name: "workers killed while they write files", short: true, names: 2000, latency: 120 * time.Millisecond, bytes: 200_000, strike: killWriters},
 		{name: "worker frozen, then awake", short: true, strike: freeze},
 		{name: "workers told to stop", short: true, strike: stopOnce},
 		{name: "workers told to stop twice", strike: stopTwice},
@@ -39,13 +40,15 @@ func faults() []fault {
 		{name: "disk full", before: tinyStore, strike: fullStore},
 		{name: "disk read-only", before: roomyStore, strike: readOnlyStore},
 		{name: "store folder gone", short: true, strike: missingStore},
+		{name: "object store fails", before: inABucket, strike: bucketFails, after: bucketFailed},
+		{name: "lookup service out of reach", strike: serviceAway},
 		{name: "lookup service down", short: true, strike: serviceDown},
 		{name: "a name kills its worker", before: poisonName, strike: poisonStruck},
 		{name: "poison payloads", strike: poisonPayloads},
 		{name: "a message that cannot be decoded", strike: undecodable, after: undecodableAfter},
 		{name: "tasks without a lease", strike: unleased},
 		{name: "wrong types under our keys", strike: wrongTypes},
-	}
+	}, clockFaults()...)
 }
 
 func killWorkers(f *trouble) string {
@@ -299,6 +302,24 @@ func serviceDown(f *trouble) string {
 		f.t.Error("nobody asked")
 	}
 	return fmt.Sprintf("for %v, %d answers with 500", d, f.site.refused.Load())
+}
+
+// serviceAway leaves nobody at the lookup service's address.
+func serviceAway(f *trouble) string {
+	address := f.site.Listener.Addr().String()
+	f.site.Listener.Close()
+	f.site.CloseClientConnections()
+	f.until("a worker says that lookups wait", f.anySays("connection refused"))
+	const away = 20 * time.Second
+	f.pass(away)
+	ln, err := net.Listen("tcp", address)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	again := &http.Server{Handler: f.site, ReadHeaderTimeout: soon}
+	f.t.Cleanup(func() { again.Close() })
+	go func() { _ = again.Serve(ln) }() // until it is closed
+	return fmt.Sprintf("for %v at %d lookups", away, f.site.counts(f.t).Lookups)
 }
 
 // poisonName makes the worker die that asks about a name.

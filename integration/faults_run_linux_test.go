@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -53,6 +54,8 @@ type fault struct {
 	concurrency int
 	bytes       int // of a picture, at least
 	tcp         bool
+	// clocks are how far those of the workers are off.
+	clocks [faultWorkers]time.Duration
 	// before prepares the ground; nothing runs yet but Redis.
 	before func(f *trouble)
 	// strike does it while requests are in flight, and says how it is known
@@ -77,6 +80,8 @@ type trouble struct {
 	began   time.Time
 	pids    [faultWorkers]atomic.Int64
 	proxy   *proxy
+	// bucket has the pictures, nil where a folder has them.
+	bucket *bucket
 	// deaths are workers that died of a name.
 	deaths atomic.Int64
 	// ends are the states of names that do not end as done.
@@ -255,7 +260,10 @@ func (f fault) try(t *testing.T, r *row) {
 // worker starts one; its number is in its User-Agent.
 func (f *trouble) worker(i int) *process {
 	env := f.env
-	defer func() { f.env = env }()
+	defer func() { f.env, f.launch = env, nil }()
+	if off := f.clocks[i]; off != 0 {
+		f.launch = func(cmd *exec.Cmd) error { return startSkewed(cmd, off) }
+	}
 	f.env = append(slices.Clone(env), fmt.Sprintf("HARVEST_CONTACT=worker-%d@example.org", i))
 	w := f.start("worker", "--concurrency", strconv.Itoa(f.concurrency))
 	f.pids[i].Store(int64(w.cmd.Process.Pid))
@@ -323,6 +331,7 @@ func (f *trouble) verify(r *row, sums map[string]string) {
 	f.t.Helper()
 	files := make(map[string]bool)
 	seen := make(map[string]bool)
+	stored := f.stored()
 	for i, rec := range f.results("names") {
 		want := f.ends[rec.Name]
 		if want == "" {
@@ -342,10 +351,10 @@ func (f *trouble) verify(r *row, sums map[string]string) {
 			continue
 		}
 		file := rec.Pictures[0].File
-		if !filepath.IsAbs(file) {
+		if f.bucket == nil && !filepath.IsAbs(file) {
 			file = f.path(file)
 		}
-		if got := fileSum(f.t, file); got != sums[rec.Name] || rec.Pictures[0].SHA256 != got || files[file] {
+		if got := stored[file]; got != sums[rec.Name] || rec.Pictures[0].SHA256 != got || files[file] {
 			f.t.Errorf("%q: %s has sha256 %s, record %s, the server sent %s", rec.Name, file, got, rec.Pictures[0].SHA256, sums[rec.Name])
 			continue
 		}
@@ -355,7 +364,7 @@ func (f *trouble) verify(r *row, sums map[string]string) {
 	if r.records != len(f.names) || r.right != len(f.names)-len(f.ends) {
 		f.t.Errorf("%d records and %d files are right, want %d and %d", r.records, r.right, len(f.names), len(f.names)-len(f.ends))
 	}
-	for _, file := range filesBelow(f.t, filepath.Join(f.store(), "names")) {
+	for file := range stored {
 		if !files[file] {
 			f.t.Errorf("%s belongs to no record", file)
 		}
@@ -373,6 +382,65 @@ func (f *trouble) verify(r *row, sums map[string]string) {
 		f.t.Errorf("%d names were asked about, want %d", asked, len(f.names))
 	}
 	r.extra = c.Lookups - len(f.names)
+	f.verifyTemps()
+}
+
+// stored returns the SHA-256 of every file of the batch, in hex, by its place.
+func (f *trouble) stored() map[string]string {
+	f.t.Helper()
+	if f.bucket != nil {
+		return f.bucket.sums(f.t)
+	}
+	sums := make(map[string]string)
+	for _, file := range filesBelow(f.t, filepath.Join(f.store(), "names")) {
+		sums[file] = fileSum(f.t, file)
+	}
+	return sums
+}
+
+// verifyTemps ends the workers and looks at what is in the store besides
+// pictures and its ID. Workers that end by themselves leave nothing. What
+// killed ones left is made as old as it has to be, and goes.
+func (f *trouble) verifyTemps() {
+	f.t.Helper()
+	for i, w := range f.workers {
+		w.signal(syscall.SIGTERM)
+		if e := w.wait(soon); e.code != 0 {
+			f.t.Errorf("worker %d: %v", i, e)
+		}
+	}
+	if f.bucket != nil {
+		return // it has no such files, and all objects were looked at
+	}
+	for pid := range f.temps() {
+		for _, w := range f.workers {
+			if w.cmd.Process.Pid == pid {
+				f.t.Errorf("worker %d left a temporary file, though it ended in peace", pid)
+			}
+		}
+	}
+	long := time.Now().Add(-time.Hour)
+	for _, file := range f.besides() {
+		if err := os.Chtimes(file, long, long); err != nil {
+			f.t.Error(err)
+		}
+	}
+	// A worker counts as alive for some seconds after it was killed.
+	eventually(f.t, soon, "nothing is left in the store besides pictures and its ID", func() bool {
+		if len(f.besides()) == 0 {
+			return true
+		}
+		f.run("harvest", "doctor", "--repair")
+		return false
+	})
+}
+
+// besides returns the files in the store that are neither pictures nor its ID.
+func (f *trouble) besides() []string {
+	f.t.Helper()
+	return slices.DeleteFunc(filesBelow(f.t, f.store()), func(file string) bool {
+		return filepath.Base(file) == ".harvest-store" || strings.HasPrefix(file, filepath.Join(f.store(), "names")+"/")
+	})
 }
 
 // proxy stands before a server and cuts connections in mid-reply.
@@ -456,7 +524,7 @@ func (f *trouble) do(args ...any) any {
 
 // temps returns the processes that are writing a file just now.
 func (f *trouble) temps() map[int]bool {
-	entries, err := os.ReadDir(f.path("harvest-data", "pictures", ".tmp"))
+	entries, err := os.ReadDir(filepath.Join(f.store(), ".tmp"))
 	if err != nil {
 		return nil
 	}

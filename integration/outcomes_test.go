@@ -12,7 +12,6 @@ import (
 
 	"github.com/picharvest/picharvest/internal/demo"
 	"github.com/picharvest/picharvest/internal/redistest"
-	"github.com/picharvest/picharvest/internal/redistest"
 )
 
 // Status and results answer from another process while a run is going on.
