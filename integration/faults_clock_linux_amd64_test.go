@@ -13,6 +13,7 @@ import (
 	"regexp"
 	"runtime"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -20,7 +21,7 @@ import (
 // clockFaults are those that need a clock of a process's own.
 func clockFaults() []fault {
 	return []fault{{
-		name: "clocks apart", latency: 3 * time.Second, concurrency: 8, strike: clocksApart,
+		name: "clocks apart", manual: "clocks are apart", latency: 3 * time.Second, concurrency: 8, strike: clocksApart,
 		clocks: [faultWorkers]time.Duration{10 * time.Minute, -10 * time.Minute, 0},
 	}}
 }
@@ -41,6 +42,11 @@ func clocksApart(f *trouble) string {
 		early, late = ends(0), ends(len(leases)-1)
 		return early < -9*time.Minute && late > 9*time.Minute
 	})
+	f.launch = func(cmd *exec.Cmd) error { return startSkewed(cmd, f.clocks[0]) }
+	if e := f.run("harvest", "doctor"); e.code != 1 || !strings.Contains(e.stdout, "problem   clock: ") {
+		f.t.Errorf("want doctor to find the clock: %v", e)
+	}
+	f.launch = nil
 	return fmt.Sprintf("leases that ended %v ago beside ones for %v to come", -early, late)
 }
 

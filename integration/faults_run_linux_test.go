@@ -45,6 +45,8 @@ const (
 // names of which must be done in the end as if it had not.
 type fault struct {
 	name string
+	// manual is the fault's name in the table of docs/operations.md.
+	manual string
 	// short: it is part of the short form too.
 	short bool
 	// names is how many there are. Default: 1000.
@@ -76,6 +78,8 @@ type trouble struct {
 	site    *site
 	names   []string
 	workers []*process
+	// ran are all workers that ever ran.
+	ran     []*process
 	waiting *process
 	began   time.Time
 	pids    [faultWorkers]atomic.Int64
@@ -111,8 +115,10 @@ type row struct {
 	fault                        string
 	names, records, right, extra int
 	took                         time.Duration
-	struck                       string
-	exact                        bool
+	// lines are what the worker said that said the most.
+	lines  int
+	struck string
+	exact  bool
 }
 
 // site is the lookup service, within the test so that it can be told to fail.
@@ -191,11 +197,11 @@ func TestFaults(t *testing.T) {
 	slices.SortFunc(rows, func(a, b row) int { return a.place - b.place })
 	var text bytes.Buffer
 	w := tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "fault\tnames\trecords\tfiles right\textra lookups\ttime to finish\texact\tstruck")
+	fmt.Fprintln(w, "fault\tnames\trecords\tfiles right\textra lookups\ttime to finish\tlog lines\texact\tstruck")
 	for _, r := range rows {
 		exact := map[bool]string{true: "yes", false: "NO"}[r.exact]
-		fmt.Fprintf(w, "%s\t%d\t%d\t%d\t%d\t%v\t%s\t%s\n",
-			r.fault, r.names, r.records, r.right, r.extra, r.took.Round(100*time.Millisecond), exact, r.struck)
+		fmt.Fprintf(w, "%s\t%d\t%d\t%d\t%d\t%v\t%d\t%s\t%s\n",
+			r.fault, r.names, r.records, r.right, r.extra, r.took.Round(100*time.Millisecond), r.lines, exact, r.struck)
 	}
 	w.Flush()
 	if *faultsFull {
@@ -267,6 +273,7 @@ func (f *trouble) worker(i int) *process {
 	f.env = append(slices.Clone(env), fmt.Sprintf("HARVEST_CONTACT=worker-%d@example.org", i))
 	w := f.start("worker", "--concurrency", strconv.Itoa(f.concurrency))
 	f.pids[i].Store(int64(w.cmd.Process.Pid))
+	f.ran = append(f.ran, w)
 	return w
 }
 
@@ -382,7 +389,9 @@ func (f *trouble) verify(r *row, sums map[string]string) {
 		f.t.Errorf("%d names were asked about, want %d", asked, len(f.names))
 	}
 	r.extra = c.Lookups - len(f.names)
+	f.stop()
 	f.verifyTemps()
+	r.lines = f.verifyLogs()
 }
 
 // stored returns the SHA-256 of every file of the batch, in hex, by its place.
@@ -398,10 +407,8 @@ func (f *trouble) stored() map[string]string {
 	return sums
 }
 
-// verifyTemps ends the workers and looks at what is in the store besides
-// pictures and its ID. Workers that end by themselves leave nothing. What
-// killed ones left is made as old as it has to be, and goes.
-func (f *trouble) verifyTemps() {
+// stop ends the workers.
+func (f *trouble) stop() {
 	f.t.Helper()
 	for i, w := range f.workers {
 		w.signal(syscall.SIGTERM)
@@ -409,6 +416,34 @@ func (f *trouble) verifyTemps() {
 			f.t.Errorf("worker %d: %v", i, e)
 		}
 	}
+}
+
+// verifyLogs looks at what the workers said: each line can be read by a
+// program, and there are few. It returns how many the one wrote that wrote
+// the most.
+func (f *trouble) verifyLogs() int {
+	f.t.Helper()
+	most := 0
+	for _, w := range f.ran {
+		lines := strings.Split(strings.TrimSpace(w.stderr.String()), "\n")
+		if limit := 20 + 2*w.took.Seconds(); float64(len(lines)) > limit {
+			f.t.Errorf("a worker wrote %d lines in %v, want at most %.0f", len(lines), w.took, limit)
+		}
+		for _, line := range lines {
+			var parsed struct{ Level, Msg string }
+			if err := json.Unmarshal([]byte(line), &parsed); line != "" && (err != nil || parsed.Level == "" || parsed.Msg == "") {
+				f.t.Errorf("this line does not parse (%v): %q", err, line)
+			}
+		}
+		most = max(most, len(lines))
+	}
+	return most
+}
+
+// verifyTemps looks at what is in the store besides pictures and its ID. Workers that end by themselves leave nothing. What
+// killed ones left is made as old as it has to be, and goes.
+func (f *trouble) verifyTemps() {
+	f.t.Helper()
 	if f.bucket != nil {
 		return // it has no such files, and all objects were looked at
 	}
@@ -441,6 +476,20 @@ func (f *trouble) besides() []string {
 	return slices.DeleteFunc(filesBelow(f.t, f.store()), func(file string) bool {
 		return filepath.Base(file) == ".harvest-store" || strings.HasPrefix(file, filepath.Join(f.store(), "names")+"/")
 	})
+}
+
+// Every fault that is tried stands in the manual, with what one sees of it.
+func TestFaultsStandInTheManual(t *testing.T) {
+	t.Parallel()
+	manual, err := os.ReadFile(filepath.Join("..", "docs", "operations.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range faults() {
+		if f.manual == "" || !strings.Contains(string(manual), "\n| "+f.manual+" | ") {
+			t.Errorf("%s: docs/operations.md has no row %q", f.name, f.manual)
+		}
+	}
 }
 
 // proxy stands before a server and cuts connections in mid-reply.
