@@ -47,6 +47,7 @@ func faults() []fault {
 		{name: "poison payloads", manual: "a task in a queue that is none of ours", strike: poisonPayloads},
 		{name: "a message that cannot be decoded", manual: "a message that cannot be decoded in a queue", strike: undecodable, after: undecodableAfter},
 		{name: "tasks without a lease", manual: "tasks in hand lost their leases", strike: unleased},
+		{name: "what is not ours", manual: "a key of a queue holds something else", strike: notOurs, after: notOursAfter},
 		{name: "wrong types under our keys", manual: "a key of a batch holds something else", strike: wrongTypes},
 	}, clockFaults()...)
 }
@@ -66,13 +67,9 @@ func killWriters(f *trouble) string {
 	kills := f.of(50, 10)
 	for n := 0; n < kills; {
 		f.until("somebody writes a file", func() bool {
-			pids := f.temps()
-			for i, w := range f.workers {
-				if pids[w.cmd.Process.Pid] && w.running() {
-					f.killed(i)
-					n++
-					return true
-				}
+			if f.killWriter() {
+				n++
+				return true
 			}
 			return !f.waiting.running()
 		})
@@ -81,6 +78,22 @@ func killWriters(f *trouble) string {
 		}
 	}
 	return fmt.Sprintf("%d kills with a file begun", kills)
+}
+
+// killWriter kills a worker that has a temporary file. They are there for a
+// millisecond each, so it looks often.
+func (f *trouble) killWriter() bool {
+	f.t.Helper()
+	for range 200 {
+		pids := f.temps()
+		for i, w := range f.workers {
+			if pids[w.cmd.Process.Pid] && w.running() {
+				f.killed(i)
+				return true
+			}
+		}
+	}
+	return false
 }
 
 func freeze(f *trouble) string {

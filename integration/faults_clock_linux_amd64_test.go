@@ -28,8 +28,8 @@ func clockFaults() []fault {
 
 // clocksApart waits until Redis holds tasks at once whose leases were taken by
 // a clock before and by one behind its own. It is so from the first lookup to
-// the last, which is long enough for each worker to look twice for leases that
-// have run out by its own clock, and to take up what another one has in hand.
+// the last. A minute later each worker looks for leases that have run out by
+// its own clock, and takes from the others what they have in hand.
 func clocksApart(f *trouble) string {
 	var early, late time.Duration
 	f.until("leases are minutes before and behind Redis's clock", func() bool {
@@ -42,12 +42,17 @@ func clocksApart(f *trouble) string {
 		early, late = ends(0), ends(len(leases)-1)
 		return early < -9*time.Minute && late > 9*time.Minute
 	})
+	taken := int64(0)
+	f.until("tasks of workers that live are taken for abandoned", func() bool {
+		taken = max(taken, f.rdb.ZCard(f.t.Context(), queueKey("retry")).Val())
+		return taken > 0
+	})
 	f.launch = func(cmd *exec.Cmd) error { return startSkewed(cmd, f.clocks[0]) }
 	if e := f.run("harvest", "doctor"); e.code != 1 || !strings.Contains(e.stdout, "problem   clock: ") {
 		f.t.Errorf("want doctor to find the clock: %v", e)
 	}
 	f.launch = nil
-	return fmt.Sprintf("leases that ended %v ago beside ones for %v to come", -early, late)
+	return fmt.Sprintf("leases that ended %v ago beside ones for %v to come; at least %d tasks taken from the living", -early, late, taken)
 }
 
 // startSkewed starts a program whose clock is off, from its first instruction

@@ -88,6 +88,10 @@ type trouble struct {
 	bucket *bucket
 	// deaths are workers that died of a name.
 	deaths atomic.Int64
+	// dumps are what stood under keys before.
+	dumps map[string]string
+	// others is how many lookups were asked for other batches.
+	others int
 	// ends are the states of names that do not end as done.
 	ends map[string]string
 	// apart says that the enqueuer is not the usual one.
@@ -223,7 +227,7 @@ func (f fault) try(t *testing.T, r *row) {
 	if f.concurrency == 0 {
 		f.concurrency = 5
 	}
-	x := &trouble{machine: newMachine(t), fault: f, full: *faultsFull, ends: make(map[string]string)}
+	x := &trouble{machine: newMachine(t), fault: f, full: *faultsFull, ends: make(map[string]string), dumps: make(map[string]string)}
 	if f.tcp {
 		x.redis = redistest.StartTCP(t)
 	} else {
@@ -309,7 +313,12 @@ func (f *trouble) reach(pictures int) {
 // until waits for something, and keeps workers alive meanwhile.
 func (f *trouble) until(what string, ok func() bool) {
 	f.t.Helper()
-	eventually(f.t, commandWithin, what, func() bool {
+	f.untilWithin(commandWithin, what, ok)
+}
+
+func (f *trouble) untilWithin(within time.Duration, what string, ok func() bool) {
+	f.t.Helper()
+	eventually(f.t, within, what, func() bool {
 		f.renew()
 		return ok()
 	})
@@ -319,7 +328,7 @@ func (f *trouble) until(what string, ok func() bool) {
 func (f *trouble) pass(d time.Duration) {
 	f.t.Helper()
 	end := time.Now().Add(d)
-	f.until("the time is over", func() bool { return time.Now().After(end) })
+	f.untilWithin(d+soon, "the time is over", func() bool { return time.Now().After(end) })
 }
 
 // untilDone waits for the end of the batch.
@@ -388,7 +397,7 @@ func (f *trouble) verify(r *row, sums map[string]string) {
 	if asked := len(c.Names); asked < r.right {
 		f.t.Errorf("%d names were asked about, want %d", asked, len(f.names))
 	}
-	r.extra = c.Lookups - len(f.names)
+	r.extra = c.Lookups - len(f.names) - f.others
 	f.stop()
 	f.verifyTemps()
 	r.lines = f.verifyLogs()
