@@ -40,14 +40,14 @@ func faults() []fault {
 		{name: "disk full", manual: "the picture store is full, read-only or away", before: tinyStore, strike: fullStore},
 		{name: "disk read-only", manual: "the picture store is full, read-only or away", before: roomyStore, strike: readOnlyStore},
 		{name: "store folder gone", manual: "the picture store is full, read-only or away", short: true, strike: missingStore},
-		{name: "object store fails", manual: "a bucket refuses, cuts off or garbles", before: inABucket, strike: bucketFails, after: bucketFailed},
+		{name: "object store fails", manual: "a bucket refuses, cuts off or garbles", short: true, before: inABucket, strike: bucketFails, after: bucketFailed},
 		{name: "lookup service out of reach", manual: "nobody listens at a lookup service's address, or it has none", strike: serviceAway},
 		{name: "lookup service down", manual: "a lookup service is down: it gave no answer to ten names in a row", short: true, strike: serviceDown},
 		{name: "a name kills its worker", manual: "a name kills its worker", before: poisonName, strike: poisonStruck},
 		{name: "poison payloads", manual: "a task in a queue that is none of ours", strike: poisonPayloads},
 		{name: "a message that cannot be decoded", manual: "a message that cannot be decoded in a queue", strike: undecodable, after: undecodableAfter},
 		{name: "tasks without a lease", manual: "tasks in hand lost their leases", strike: unleased},
-		{name: "what is not ours", manual: "a key of a queue holds something else", strike: notOurs, after: notOursAfter},
+		{name: "what is not ours", manual: "a key of a queue holds something else", short: true, strike: notOurs, after: notOursAfter},
 		{name: "wrong types under our keys", manual: "a key of a batch holds something else", strike: wrongTypes},
 	}, clockFaults()...)
 }

@@ -57,14 +57,14 @@ type Temps interface {
 
 // Sweeper sweeps. It is not safe for concurrent use.
 type Sweeper struct {
-	rdb         redis.UniversalClient
-	namespace   string
-	db          *results.DB
-	restore     func(context.Context, string, []results.OpenName) error
-	temps       Temps
-	ill         func(error)
-	log         *slog.Logger
-	id          string
+	rdb       redis.UniversalClient
+	namespace string
+	db        *results.DB
+	restore   func(context.Context, string, []results.OpenName) error
+	temps     Temps
+	ill       func(error)
+	log       *slog.Logger
+	id        string
 
 	// walks are how far the open names of each batch have been looked through,
 	// and gone since when a worker that left temporary files has been away.
