@@ -131,4 +131,4 @@ $(GORELEASER): tools/release/go.mod tools/release/go.sum
 
 .PHONY: clean
 clean: ## remove what was built
-	rm -rf bin
+	rm -rf bin dist

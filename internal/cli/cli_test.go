@@ -54,6 +54,7 @@ func scripts(t *testing.T, folder, redisURL string) {
 			// Bytes that a script's text cannot hold.
 			return errors.Join(
 				os.WriteFile(filepath.Join(env.WorkDir, "some.txt"), []byte("Brus Lee\n\x1b[31mevil\nJack Chen\ntwo\tcolumns\n"), 0o600),
+				os.WriteFile(filepath.Join(env.WorkDir, "latin.csv"), []byte("name;age\nBr\xfcs Lee;30\nJo\xe3o;31\n"), 0o600),
 				os.WriteFile(filepath.Join(env.WorkDir, "picture.bin"), []byte("\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR"), 0o600),
 			)
 		},

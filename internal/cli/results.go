@@ -208,15 +208,22 @@ func (l listing) tables(ctx context.Context, env *Env, batches []results.Batch, 
 	if err := l.explainNone(ctx, batches, q); err != nil {
 		return err
 	}
+	like := ""
+	if q.Name != "" {
+		var err error
+		if like, err = nameHint(ctx, l.a, q.Name, batches...); err != nil {
+			return err
+		}
+	}
 	if l.several {
-		fmt.Fprintf(env.Err, "none of %d batches has such a name (%s)\n", len(batches), l.a.Place)
+		fmt.Fprintf(env.Err, "none of %d batches has such a name (%s)%s\n", len(batches), l.a.Place, like)
 		return nil
 	}
 	if q.After != (results.Position{}) {
 		fmt.Fprintf(env.Err, "batch %s has no further name\n", batches[0].Name)
 		return nil
 	}
-	fmt.Fprintf(env.Err, "batch %s has no such name (%s)\n", batches[0].Name, l.a.Place)
+	fmt.Fprintf(env.Err, "batch %s has no such name (%s)%s\n", batches[0].Name, l.a.Place, like)
 	return nil
 }
 
