@@ -13,10 +13,12 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/picharvest/picharvest/internal/failure"
+	"github.com/picharvest/picharvest/internal/fetch"
 	"github.com/picharvest/picharvest/internal/gate"
 	"github.com/picharvest/picharvest/internal/lookup"
 	"github.com/picharvest/picharvest/internal/results"
 	"github.com/picharvest/picharvest/tasks"
+	"github.com/picharvest/picharvest/worker"
 )
 
 // A service that is down burns no name: the batch waits, and goes on when the
@@ -96,6 +98,57 @@ func TestAServiceOutOfReachBurnsNoName(t *testing.T) {
 					}
 				}
 			})
+		})
+	}
+}
+
+// notThere is a fetcher to whom nobody listens, for so many requests.
+type notThere struct {
+	worker.Fetcher
+	left *atomic.Int64
+}
+
+func (n notThere) Do(ctx context.Context, r fetch.Request) (*fetch.Response, error) {
+	if n.left.Add(-1) < 0 {
+		return n.Fetcher.Do(ctx, r)
+	}
+	away := failure.New(failure.ReasonNetwork, failure.Temporary, errors.New("connect: connection refused"))
+	away.Unreached = true
+	return nil, away
+}
+
+// The same holds for pictures at the service's own host, and for its rules.
+func TestAHostOutOfReachBurnsNoName(t *testing.T) {
+	t.Parallel()
+	for name, wrap := range map[string]func(p *worker.Provider, r *rig, left *atomic.Int64){
+		"pictures": func(p *worker.Provider, _ *rig, left *atomic.Int64) { p.Pictures = notThere{p.Pictures, left} },
+		"rules": func(p *worker.Provider, r *rig, left *atomic.Int64) {
+			p.LookupRobots = notThere{p.Robots, left}
+			p.LookupURL = func(q lookup.Query) (string, error) { return r.site.url(q.Name), nil }
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := newMiniRig(t)
+			r.cfg.MaxAttempts = 1
+			r.breaker = gate.Breaker{After: 3, Delay: 100 * time.Millisecond, MaxDelay: 400 * time.Millisecond, Ramp: 8}
+			left := new(atomic.Int64)
+			left.Store(1 << 30)
+			p := r.provide("people", func(_ context.Context, name string) (lookup.Answer, error) {
+				return found([]string{r.site.url(name)}), nil
+			})
+			p.Host = r.site.host()
+			wrap(p, r, left)
+			r.enqueue("names", "people", "Brus Lee")
+			r.hurry()
+			r.start("people")
+			r.until("the provider is held back", func() bool {
+				s, err := r.state()
+				return err == nil && len(s[p.Host].Breakers) == 1 && s[p.Host].Breakers[0].State == "open"
+			})
+			if rec := r.record("names", "Brus Lee"); !rec.State.Open() || rec.FailedTries != 0 {
+				t.Errorf("%s after %d failed tries, want it open and none", rec.State, rec.FailedTries)
+			}
 		})
 	}
 }
