@@ -144,7 +144,7 @@ func TestAHostOutOfReachBurnsNoName(t *testing.T) {
 			r.start("people")
 			r.until("the provider is held back", func() bool {
 				s, err := r.state()
-				return err == nil && len(s[p.Host].Breakers) == 1 && s[p.Host].Breakers[0].State == "open"
+				return err == nil && len(s[p.Host].Breakers) == 1 && s[p.Host].Breakers[0].Open
 			})
 			if rec := r.record("names", "Brus Lee"); !rec.State.Open() || rec.FailedTries != 0 {
 				t.Errorf("%s after %d failed tries, want it open and none", rec.State, rec.FailedTries)
