@@ -19,8 +19,8 @@ import (
 	"github.com/johannesboyne/gofakes3/backend/s3mem"
 )
 
-// shelf is the bucket in which bucket keeps pictures, and pictures the prefix.
-const shelf, pictures = "shelf", "pictures"
+// shelf is the bucket with the pictures, and shelfPrefix where they are in it.
+const shelf, shelfPrefix = "shelf", "pictures"
 
 // bucket is an S3 service in which every fifth request goes wrong.
 type bucket struct {
@@ -101,7 +101,7 @@ func (b *bucket) sums(t *testing.T) map[string]string {
 func inABucket(f *trouble) {
 	f.bucket = newBucket(f.t)
 	f.set("AWS_ACCESS_KEY_ID=AKIAHARVEST", "AWS_SECRET_ACCESS_KEY=SECRETkeySECRETkeySECRETkey",
-		"HARVEST_STORAGE_URL=s3://"+shelf+"/"+pictures+"?region=eu-west-1&endpoint="+f.bucket.URL)
+		"HARVEST_STORAGE_URL=s3://"+shelf+"/"+shelfPrefix+"?region=eu-west-1&endpoint="+f.bucket.URL)
 }
 
 func bucketFails(f *trouble) string {

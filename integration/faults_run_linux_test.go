@@ -427,30 +427,9 @@ func (f *trouble) stop() {
 	}
 }
 
-// verifyLogs looks at what the workers said: each line can be read by a
-// program, and there are few. It returns how many the one wrote that wrote
-// the most.
-func (f *trouble) verifyLogs() int {
-	f.t.Helper()
-	most := 0
-	for _, w := range f.ran {
-		lines := strings.Split(strings.TrimSpace(w.stderr.String()), "\n")
-		if limit := 20 + 2*w.took.Seconds(); float64(len(lines)) > limit {
-			f.t.Errorf("a worker wrote %d lines in %v, want at most %.0f", len(lines), w.took, limit)
-		}
-		for _, line := range lines {
-			var parsed struct{ Level, Msg string }
-			if err := json.Unmarshal([]byte(line), &parsed); line != "" && (err != nil || parsed.Level == "" || parsed.Msg == "") {
-				f.t.Errorf("this line does not parse (%v): %q", err, line)
-			}
-		}
-		most = max(most, len(lines))
-	}
-	return most
-}
-
-// verifyTemps looks at what is in the store besides pictures and its ID. Workers that end by themselves leave nothing. What
-// killed ones left is made as old as it has to be, and goes.
+// verifyTemps looks at what is in the store besides pictures and its ID.
+// Workers that end by themselves leave nothing. What killed ones left is made
+// as old as it has to be, and goes.
 func (f *trouble) verifyTemps() {
 	f.t.Helper()
 	if f.bucket != nil {
@@ -485,6 +464,28 @@ func (f *trouble) besides() []string {
 	return slices.DeleteFunc(filesBelow(f.t, f.store()), func(file string) bool {
 		return filepath.Base(file) == ".harvest-store" || strings.HasPrefix(file, filepath.Join(f.store(), "names")+"/")
 	})
+}
+
+// verifyLogs looks at what the workers said: each line can be read by a
+// program, and there are few. It returns how many the one wrote that wrote
+// the most.
+func (f *trouble) verifyLogs() int {
+	f.t.Helper()
+	most := 0
+	for _, w := range f.ran {
+		lines := strings.Split(strings.TrimSpace(w.stderr.String()), "\n")
+		if limit := 20 + 2*w.took.Seconds(); float64(len(lines)) > limit {
+			f.t.Errorf("a worker wrote %d lines in %v, want at most %.0f", len(lines), w.took, limit)
+		}
+		for _, line := range lines {
+			var parsed struct{ Level, Msg string }
+			if err := json.Unmarshal([]byte(line), &parsed); line != "" && (err != nil || parsed.Level == "" || parsed.Msg == "") {
+				f.t.Errorf("this line does not parse (%v): %q", err, line)
+			}
+		}
+		most = max(most, len(lines))
+	}
+	return most
 }
 
 // Every fault that is tried stands in the manual, with what one sees of it.
