@@ -178,12 +178,20 @@ func (b *tab) until(expression string) {
 	b.t.Fatalf("%s never holds (%v) on\n%s", expression, err, text)
 }
 
-// click clicks on the first element of a selector once it is there.
+// click clicks on the first element of a selector once a pointer would meet it.
+// It does so in the page: one that moves while the driver looks for it would be
+// missed.
 func (b *tab) click(selector string) {
 	b.t.Helper()
 	quoted, _ := json.Marshal(selector)
-	b.until(fmt.Sprintf("document.querySelector(%s)", quoted))
-	b.do(chromedp.Click(selector))
+	b.until(fmt.Sprintf(`((e) => {
+		if (!e) return false;
+		e.scrollIntoView({ block: "center", behavior: "instant" });
+		const { x, y, width, height } = e.getBoundingClientRect();
+		if (!e.contains(document.elementFromPoint(x + width / 2, y + height / 2))) return false;
+		e.click();
+		return true;
+	})(document.querySelector(%s))`, quoted))
 }
 
 func (b *tab) keys(keys string) {
