@@ -48,6 +48,10 @@ fuzz: ## run every fuzz target, 30 s each
 compose-test: ## build the image and prove docker-compose.yml, where an engine runs
 	deploy/compose-test.sh
 
+.PHONY: screenshots
+screenshots: ## take the README's screenshots anew, with chromium
+	docs/images/retake
+
 .PHONY: deploy-check
 deploy-check: ## check deploy/ against the types of Kubernetes and the parser of Prometheus
 	cd deploy/check && $(GO) test ./...

@@ -111,6 +111,8 @@ type Error struct {
 	// Unreached: no connection came to be with the host that was asked, so
 	// that nobody there has heard the question.
 	Unreached bool
+	// Status is the HTTP status that told of the failure, 0 where none did.
+	Status int
 	// Err is the cause, in words for a user and free of secrets.
 	Err error
 }
