@@ -137,9 +137,7 @@ func (h *hosts) judge(ctx context.Context, a gate.Ask, err error, first bool) er
 	case !unreached:
 		return err
 	}
-	return &failure.Error{
-		Reason: e.Reason, Kind: failure.Hold, RetryAfter: max(held, e.RetryAfter), Status: e.Status, Err: err,
-	}
+	return &failure.Error{Reason: e.Reason, Kind: failure.Hold, RetryAfter: max(held, e.RetryAfter), Status: e.Status, Err: err}
 }
 
 // judgePicture does so for a picture at the lookup's own host. Only a failure
