@@ -157,7 +157,7 @@ file is there when it is whole.`,
 			if len(batches) > 1 && sel.after != "" {
 				return usagef("--after is a place in one batch: give one BATCH")
 			}
-			l := listing{a: a, limit: limit, sel: sel, several: len(batches) > 1}
+			l := listing{a: a, limit: limit, sel: sel, several: len(batches) > 1, away: &away{env: env, a: a}}
 			switch {
 			case errorsTo != "":
 				return l.errorsTo(ctx, env, batches, q, errorsTo)
@@ -188,6 +188,7 @@ type listing struct {
 	sel   selection
 	// several batches are listed.
 	several bool
+	away    *away
 }
 
 // tables writes one table for each batch that has a name to show.
@@ -253,7 +254,7 @@ func (l listing) explainNone(ctx context.Context, batches []results.Batch, q res
 // table writes the names of one batch and returns how many there were.
 func (l listing) table(ctx context.Context, env *Env, b results.Batch, q results.Query) (int, error) {
 	rows := [][]string{{"NAME", "STATE", "PICTURES", "SIZE", "FILE or REASON", "HOST", "TRIES", "UPDATED"}}
-	store := l.a.Settings.PicturesFolder()
+	store := l.a.PicturesPlace(ctx, b)
 	out := bufio.NewWriter(env.Out)
 	var (
 		cols  columns
@@ -284,6 +285,7 @@ func (l listing) table(ctx context.Context, env *Env, b results.Batch, q results
 			return shown, err
 		}
 		last = r
+		l.away.shown(b, store, r)
 		rows = append(rows, row(r, store))
 	}
 	if shown == 0 {
