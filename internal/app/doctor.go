@@ -344,7 +344,11 @@ func (d *doctor) batch(ctx context.Context, a *App, b results.Batch) (bool, erro
 			"harvest results "+b.Name+" shows which, and their key; harvest retry "+b.Name+" --state unreadable asks those anew that were open")
 	}
 	if well {
-		d.ok(check, "%d names, %d open, %s", counts.Total(), counts.Open(), b.Status)
+		state := string(b.Status)
+		if b.Status == results.Running && b.Finished(counts) {
+			state = "finished"
+		}
+		d.ok(check, "%d names, %d open, %s", counts.Total(), counts.Open(), state)
 	}
 	return true, nil
 }

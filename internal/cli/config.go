@@ -17,6 +17,7 @@ func configCommand(env *Env) *cobra.Command {
 /etc/harvest/config.yaml, then the defaults.`,
 	}
 	c.AddCommand(configShow(env), configInit(env))
+	onlyCommands(c)
 	return c
 }
 

@@ -178,7 +178,7 @@ func enqueue(c *cobra.Command, env *Env, fl enqueueFlags) (err error) {
 	if fl.sync {
 		job.Names = seen
 	}
-	if env.Err.terminal() && !fl.quiet {
+	if env.Err.redraws() && !fl.quiet {
 		job.Progress = func(r enqueuer.Report) {
 			fmt.Fprintf(env.Err, "\r%s names", count(r.New+r.Known.Total()+r.Duplicates))
 		}

@@ -25,6 +25,7 @@ folder harvest/providers of your configuration, in the folder providers.folder,
 or in the configuration file.`,
 	}
 	c.AddCommand(providersList(env), providersShow(env), providersTest(env), providersCheck(env))
+	onlyCommands(c)
 	return c
 }
 

@@ -224,6 +224,10 @@ func (l listing) tables(ctx context.Context, env *Env, batches []results.Batch, 
 		fmt.Fprintf(env.Err, "batch %s has no further name\n", batches[0].Name)
 		return nil
 	}
+	if c, err := l.a.DB.Counts(ctx, batches[0]); err == nil && c.Total() == 0 {
+		fmt.Fprintf(env.Err, "batch %s has no names (%s)\n", batches[0].Name, l.a.Place)
+		return nil
+	}
 	fmt.Fprintf(env.Err, "batch %s has no such name (%s)%s\n", batches[0].Name, l.a.Place, like)
 	return nil
 }

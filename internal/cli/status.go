@@ -49,7 +49,7 @@ requests through.`,
 				return err
 			}
 			defer a.Close(ctx)
-			wipe := watch && !asJSON && isTerminal(env.Out)
+			wipe := watch && !asJSON && isTerminal(env.Out) && canRedraw()
 			g := a.Gate()
 			defer g.Close()
 			batches := &statusView{a: a, gate: g, out: env.Out, asJSON: asJSON, clear: wipe}
