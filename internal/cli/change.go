@@ -211,11 +211,15 @@ for those by content (storage.names: content) that other names have too.`,
 			if err := a.DB.Delete(ctx, b.Name); err != nil {
 				return "", err
 			}
-			where := "in " + pictureFolder(a, b)
-			if place == "" {
-				where = "where they are, which is not " + a.Settings.PicturesFolder()
+			said := nameCount(c.Total()) + " forgotten"
+			switch {
+			case b.Store == "": // nothing was ever stored
+			case place == "":
+				said += "; pictures stay where they are, which is not " + a.Settings.PicturesFolder()
+			default:
+				said += "; pictures stay in " + pictureFolder(a, b)
 			}
-			return nameCount(c.Total()) + " forgotten; pictures stay " + where, nil
+			return said, nil
 		},
 	})
 	c.Flags().BoolVar(&pictures, "pictures", false, "delete the batch's pictures too")

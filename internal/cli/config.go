@@ -46,7 +46,8 @@ func configInit(env *Env) *cobra.Command {
 	return &cobra.Command{
 		Use:   "init [FILE]",
 		Short: "Write the commented defaults to a file",
-		Long:  `Write the commented defaults to FILE, ./harvest.yaml by default. A file that is there is not touched.`,
+		Long: `Write the commented defaults to FILE, ./harvest.yaml by default. A file that is
+there is not touched.`,
 		Args:  cobra.MaximumNArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {
 			file := "harvest.yaml"

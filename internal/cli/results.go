@@ -112,8 +112,9 @@ too. At most 50 names of a batch are shown unless --limit says otherwise;
 name is one object a line, which harvest import reads, and all are written
 unless --limit is given.
 
-Several states or reasons have commas between them. --where ATTRIBUTE=VALUE compares the whole value, capitals or not, with what the
-provider said; the attribute is written as results --json shows it.
+Several states or reasons have commas between them. --where ATTRIBUTE=VALUE
+compares the whole value, capitals or not, with what the provider said; the
+attribute is written as results --json shows it.
 
 --errors-to FILE lists nothing. It writes the names that failed, in whole or in
 part, as a names file: all of them, or those that the other flags select. The
@@ -308,7 +309,7 @@ func (l listing) table(ctx context.Context, env *Env, b results.Batch, q results
 func (l listing) footer(ctx context.Context, w io.Writer, b results.Batch, q results.Query, shown int, more bool, last results.Record) error {
 	batch := b.Name
 	if more {
-		on := next(l.a, append(l.sel.again(batch), "--after", place(last))...)
+		on := nextInStore(l.a, append(l.sel.again(batch), "--after", place(last))...)
 		if len(q.Where) > 0 || q.Licence != "" {
 			// To count them every record would have to be read.
 			fmt.Fprintf(w, "%s in batch %s and more; go on: %s\n", nameCount(int64(shown)), batch, on)
@@ -323,7 +324,7 @@ func (l listing) footer(ctx context.Context, w io.Writer, b results.Batch, q res
 			return err
 		}
 		fmt.Fprintf(w, "%d of %s in batch %s; go on: %s; all of them: %s\n", shown, nameCount(total), batch, on,
-			next(l.a, append(l.sel.again(batch), "--limit", "0")...))
+			nextInStore(l.a, append(l.sel.again(batch), "--limit", "0")...))
 		return nil
 	}
 	c, err := l.a.DB.Counts(ctx, b)

@@ -34,7 +34,8 @@ func retryCommand(env *Env) *cobra.Command {
 the flags select. Pictures that are stored are not fetched again. A state that
 is no failure (not_found, no_picture, cancelled) is tried again where --state
 names it, and so are names whose record cannot be read (unreadable), which are
-looked up anew, and names whose refresh failed (stale). Several states or reasons have commas between them.`,
+looked up anew, and names whose refresh failed (stale). Several states or
+reasons have commas between them.`,
 		Example: `  harvest retry names
   harvest retry names --reason timeout,network
   harvest retry names --host img.example.org
