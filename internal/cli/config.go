@@ -48,7 +48,7 @@ func configInit(env *Env) *cobra.Command {
 		Short: "Write the commented defaults to a file",
 		Long: `Write the commented defaults to FILE, ./harvest.yaml by default. A file that is
 there is not touched.`,
-		Args:  cobra.MaximumNArgs(1),
+		Args: cobra.MaximumNArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {
 			file := "harvest.yaml"
 			if len(args) > 0 {
