@@ -9,7 +9,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"time"
 
 	"github.com/picharvest/picharvest/configs"
 	"github.com/picharvest/picharvest/internal/results"
@@ -103,11 +102,6 @@ func isStore(ctx context.Context, s configs.Settings) (bool, error) {
 		return false, err
 	}
 	return true, store.Close()
-}
-
-// temps is a store that dead processes leave temporary files in.
-type temps interface {
-	RemoveTemps(ctx context.Context, age time.Duration, dead func(owner string) bool) (int, error)
 }
 
 // PicturesPlace returns where the batch's pictures lie, for [PicturePath]: the

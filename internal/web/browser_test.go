@@ -178,12 +178,20 @@ func (b *tab) until(expression string) {
 	b.t.Fatalf("%s never holds (%v) on\n%s", expression, err, text)
 }
 
-// click clicks on the first element of a selector once it is there.
+// click clicks on the first element of a selector once a pointer would meet it.
+// It does so in the page: one that moves while the driver looks for it would be
+// missed.
 func (b *tab) click(selector string) {
 	b.t.Helper()
 	quoted, _ := json.Marshal(selector)
-	b.until(fmt.Sprintf("document.querySelector(%s)", quoted))
-	b.do(chromedp.Click(selector))
+	b.until(fmt.Sprintf(`((e) => {
+		if (!e) return false;
+		e.scrollIntoView({ block: "center", behavior: "instant" });
+		const { x, y, width, height } = e.getBoundingClientRect();
+		if (!e.contains(document.elementFromPoint(x + width / 2, y + height / 2))) return false;
+		e.click();
+		return true;
+	})(document.querySelector(%s))`, quoted))
 }
 
 func (b *tab) keys(keys string) {
@@ -253,6 +261,8 @@ func journey(t *testing.T, browser context.Context) {
 	}
 	b.until(`document.querySelector("[data-count=done]").textContent === "28" && document.querySelector("[data-bar=done]").getAttribute("width") === "70%"`)
 	b.until(`document.querySelectorAll("#pictures .tile").length === 16 && document.querySelector("#trouble table")`)
+	b.until(`(({ left }, text) => left - (text.selectNodeContents(document.querySelector("[data-failed]").previousSibling), text).getBoundingClientRect().right)(
+		document.querySelector("[data-failed]").getBoundingClientRect(), document.createRange()) > 2`) // a blank between "Try" and the number
 	b.until(`[...document.querySelectorAll("#pictures .tile img")].slice(0, 8).every((i) => i.naturalWidth > 2)`)
 
 	b.click(`.tabs a[href$="/gallery"]`)

@@ -357,10 +357,14 @@ func TestRemoveTemps(t *testing.T) {
 	if n != 0 || err != nil {
 		t.Errorf("got %d, %v, want none removed that was written to just now", n, err)
 	}
+	isDead := func(owner string) bool { return owner == "dead" }
+	if n, err := s.CountTemps(t.Context(), 0, isDead); n != 2 || err != nil {
+		t.Errorf("got %d, %v, want 2 counted", n, err)
+	}
 	asked := make(map[string]int)
 	n, err = s.RemoveTemps(t.Context(), 0, func(owner string) bool {
 		asked[owner]++
-		return owner == "dead"
+		return isDead(owner)
 	})
 	if n != 2 || err != nil {
 		t.Errorf("got %d, %v, want 2 removed", n, err)

@@ -12,10 +12,12 @@
 
   // Times in the reader's own clock.
   const times = (root) => {
-    const written = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
+    const written = (timeStyle) => new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle });
+    const short = written("short");
+    const toTheSecond = written("medium");
     for (const t of root.querySelectorAll("time[datetime]")) {
       const at = new Date(t.dateTime);
-      if (!Number.isNaN(at.getTime())) t.textContent = written.format(at);
+      if (!Number.isNaN(at.getTime())) t.textContent = (t.dataset.seconds === undefined ? short : toTheSecond).format(at);
     }
   };
 
@@ -146,6 +148,12 @@
     enliven(list);
   };
 
+  // What the server wrote into each part that lives, times in its own words. A
+  // part that has not changed, or that a finger is on, is left as it is: a click
+  // ends where it began.
+  const drawn = new Map();
+  for (const part of document.querySelectorAll("[data-live]")) drawn.set(part.id, part.innerHTML);
+
   // refresh loads this page anew and takes over what lives.
   let extended = false; // more pages than the first stand in the list
   const refresh = async () => {
@@ -157,7 +165,8 @@
       const list = part.querySelector(".tiles");
       const freshList = fresh.querySelector(".tiles");
       if (list && freshList) merge(list, freshList);
-      else if (!part.contains(document.activeElement)) {
+      else if (drawn.get(part.id) !== fresh.innerHTML && !part.matches(":focus-within, :active")) {
+        drawn.set(part.id, fresh.innerHTML);
         part.replaceChildren(...[...fresh.childNodes].map((n) => document.importNode(n, true)));
         enliven(part);
       }
