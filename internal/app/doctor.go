@@ -63,7 +63,8 @@ type doctor struct {
 	x    Examination
 	tell func(Finding)
 	// store is the ID of the picture store, empty where there is none.
-	store string
+	store   string
+	noStore bool // there is none
 }
 
 // What is close to an end.
@@ -153,6 +154,7 @@ func (d *doctor) pictures(ctx context.Context) error {
 		d.problem("store", err.Error(), "")
 		return failure.New(failure.ReasonStore, failure.Hold, err)
 	case !there:
+		d.noStore = true
 		d.warn("store", dir+" is no picture store yet", "the first worker makes it one; if there should be one, mount it")
 		return nil
 	}
@@ -325,6 +327,11 @@ func (d *doctor) batch(ctx context.Context, a *App, b results.Batch) (bool, erro
 		well = false
 		d.warn(check, "interrupted: "+strings.Join(b.Interrupted, ", ")+" was not read to its end", "enqueue or run the same file again")
 	}
+	if d.noStore && b.Store != "" {
+		well = false
+		d.warn(check, "its pictures are in the store "+b.Store+", and "+d.s.PicturesFolder()+" is none",
+			"mount its store there, or give --storage; a worker without it leaves the batch alone")
+	}
 	if d.store != "" && b.Store != "" && b.Store != d.store {
 		well = false
 		d.problem(check, "its pictures are in the store "+b.Store+", and "+d.s.PicturesFolder()+" is another",
@@ -344,7 +351,11 @@ func (d *doctor) batch(ctx context.Context, a *App, b results.Batch) (bool, erro
 			"harvest results "+b.Name+" shows which, and their key; harvest retry "+b.Name+" --state unreadable asks those anew that were open")
 	}
 	if well {
-		d.ok(check, "%d names, %d open, %s", counts.Total(), counts.Open(), b.Status)
+		state := string(b.Status)
+		if b.Status == results.Running && b.Finished(counts) {
+			state = "finished"
+		}
+		d.ok(check, "%d names, %d open, %s", counts.Total(), counts.Open(), state)
 	}
 	return true, nil
 }

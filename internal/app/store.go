@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/picharvest/picharvest/configs"
+	"github.com/picharvest/picharvest/internal/results"
 	"github.com/picharvest/picharvest/internal/storage"
 	"github.com/picharvest/picharvest/internal/storage/file"
 	"github.com/picharvest/picharvest/internal/storage/mem"
@@ -103,9 +104,33 @@ func isStore(ctx context.Context, s configs.Settings) (bool, error) {
 	return true, store.Close()
 }
 
+// PicturesPlace returns where the batch's pictures lie, for [PicturePath]: the
+// store of the settings, or "" where that is a folder that is not the one that
+// the batch is bound to, is missing or cannot be read. It reads one small file;
+// a store behind a network is not asked and taken for the batch's.
+func (a *App) PicturesPlace(ctx context.Context, b results.Batch) string {
+	place := a.Settings.PicturesFolder()
+	if b.Store == "" || strings.Contains(place, "://") {
+		return place
+	}
+	store, err := openStore(ctx, a.Settings)
+	if err != nil {
+		return ""
+	}
+	id, err := store.ID(ctx)
+	if errors.Join(err, store.Close()) != nil || id != b.Store {
+		return ""
+	}
+	return place
+}
+
 // PicturePath returns where a stored picture lies: a URL where the store is
-// one, or a path, relative to the working folder where that is shorter.
+// one, or a path, relative to the working folder where that is shorter. Of a
+// store that is not here ("") only the key can be told.
 func PicturePath(store, key string) string {
+	if store == "" {
+		return key
+	}
 	if strings.Contains(store, "://") {
 		return strings.TrimSuffix(store, "/") + "/" + key
 	}

@@ -34,7 +34,7 @@ func (a *App) storeOfBatch(ctx context.Context, b results.Batch) (storage.Store,
 	store, err := openStore(ctx, a.Settings)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, failure.Newf(failure.ReasonStore, failure.Hold,
-			"%s is no picture store: not mounted? If what was there is gone for good, or came back as a copy without its ID: harvest verify %s --rebind", place, b.Name)
+			"%s is no picture store: give the --storage that batch %[2]s began with, or mount it. If what was there is gone for good, or came back as a copy without its ID: harvest verify %[2]s --rebind", place, b.Name)
 	}
 	if err != nil {
 		return nil, err

@@ -188,10 +188,15 @@ for those by content (storage.names: content) that other names have too.`,
 		affected: func(ctx context.Context, a *app.App, b results.Batch) (string, error) {
 			c, err := a.DB.Counts(ctx, b)
 			what := nameCount(c.Total())
-			if pictures {
-				what += " with their pictures in " + pictureFolder(a, b)
+			if !pictures || err != nil {
+				return what, err
 			}
-			return what, err
+			// Refused before anybody is asked.
+			_, closeStore, err := a.Remover(ctx, b)
+			if err != nil {
+				return what, err
+			}
+			return what + " with their pictures in " + pictureFolder(a, b), closeStore()
 		},
 		do: func(ctx context.Context, a *app.App, b results.Batch) (string, error) {
 			if pictures {
@@ -202,10 +207,19 @@ for those by content (storage.names: content) that other names have too.`,
 			if err != nil {
 				return "", err
 			}
+			place := a.PicturesPlace(ctx, b)
 			if err := a.DB.Delete(ctx, b.Name); err != nil {
 				return "", err
 			}
-			return nameCount(c.Total()) + " forgotten; pictures stay in " + pictureFolder(a, b), nil
+			said := nameCount(c.Total()) + " forgotten"
+			switch {
+			case b.Store == "": // nothing was ever stored
+			case place == "":
+				said += "; pictures stay where they are, which is not " + a.Settings.PicturesFolder()
+			default:
+				said += "; pictures stay in " + pictureFolder(a, b)
+			}
+			return said, nil
 		},
 	})
 	c.Flags().BoolVar(&pictures, "pictures", false, "delete the batch's pictures too")

@@ -11,12 +11,15 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/picharvest/picharvest/configs"
 	"github.com/picharvest/picharvest/internal/app"
+	"github.com/picharvest/picharvest/internal/nearest"
 )
 
 // Streams are a program's standard streams.
@@ -47,7 +50,12 @@ func Run(ctx context.Context, program Program, args []string, std Streams) int {
 	root.SilenceErrors, root.SilenceUsage = true, true
 	root.SetFlagErrorFunc(misused)
 	argsAreUsage(root)
+	completeNames(env, root)
+	root.DisableSuggestions = true // unknownCommand has its own
 	err := root.ExecuteContext(ctx)
+	if err != nil && strings.HasPrefix(err.Error(), "unknown command") {
+		err = unknownCommand(root, err)
+	}
 	code := exitCode(ctx, err)
 	text := message(err)
 	if code == ExitInterrupted && text != "" {
@@ -64,7 +72,54 @@ func misused(c *cobra.Command, err error) error {
 	if _, ok := errors.AsType[*coded](err); ok || err == nil {
 		return err
 	}
-	return usage(fmt.Errorf("%w\nsee `%s --help`", err, c.CommandPath()))
+	like := ""
+	if unknown, ok := errors.AsType[*pflag.NotExistError](err); ok {
+		like = likeFlag(c, unknown.GetSpecifiedName())
+	}
+	return usage(fmt.Errorf("%w%s\nsee `%s --help`", err, like, c.CommandPath()))
+}
+
+// likeFlag offers the flags of c that a mistyped one is like.
+func likeFlag(c *cobra.Command, name string) string {
+	var known []string
+	c.Flags().VisitAll(func(f *pflag.Flag) { known = append(known, f.Name) })
+	like := nearest.Words(name, known)
+	if len(name) < 3 || len(like) == 0 {
+		return ""
+	}
+	return "; did you mean --" + like[0] + "?"
+}
+
+// unknownCommand is err, which names a command that root has not, with the one
+// that was meant.
+func unknownCommand(root *cobra.Command, err error) error {
+	_, word, _ := strings.Cut(err.Error(), `"`)
+	word, _, _ = strings.Cut(word, `"`)
+	return usage(fmt.Errorf("%w%s\nsee `%s --help`", err, likeCommand(root, word), root.CommandPath()))
+}
+
+func likeCommand(c *cobra.Command, word string) string {
+	var known []string
+	for _, sub := range c.Commands() {
+		if sub.IsAvailableCommand() {
+			known = append(known, sub.Name())
+		}
+	}
+	if like := nearest.Words(word, known); len(like) > 0 {
+		return "; did you mean " + like[0] + "?"
+	}
+	return ""
+}
+
+// onlyCommands makes c, which does nothing itself, refuse words that are none
+// of its commands.
+func onlyCommands(c *cobra.Command) {
+	c.RunE = func(c *cobra.Command, given []string) error {
+		if len(given) == 0 {
+			return c.Help()
+		}
+		return usage(fmt.Errorf("unknown command %q for %q%s\nsee `%s --help`", given[0], c.CommandPath(), likeCommand(c, given[0]), c.CommandPath()))
+	}
 }
 
 // argsAreUsage makes mistakes in the number of arguments, which cobra tells, as

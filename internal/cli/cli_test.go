@@ -6,9 +6,12 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/rogpeppe/go-internal/testscript"
+	"github.com/spf13/cobra"
 
 	"github.com/picharvest/picharvest/internal/cli"
 	"github.com/picharvest/picharvest/internal/redistest"
@@ -60,4 +63,23 @@ func scripts(t *testing.T, folder, redisURL string) {
 		},
 		RequireExplicitExec: true,
 	})
+}
+
+// Help is read on terminals of 80 columns.
+func TestHelpIsWrapped(t *testing.T) {
+	t.Parallel()
+	var look func(c *cobra.Command)
+	look = func(c *cobra.Command) {
+		for line := range strings.Lines(c.Long + "\n" + c.Short) {
+			if n := utf8.RuneCountInString(strings.TrimRight(line, "\n")); n > 80 {
+				t.Errorf("%s: a line of %d characters: %s", c.CommandPath(), n, line)
+			}
+		}
+		for _, sub := range c.Commands() {
+			look(sub)
+		}
+	}
+	for _, root := range cli.Programs() {
+		look(root)
+	}
 }

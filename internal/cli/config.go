@@ -17,6 +17,7 @@ func configCommand(env *Env) *cobra.Command {
 /etc/harvest/config.yaml, then the defaults.`,
 	}
 	c.AddCommand(configShow(env), configInit(env))
+	onlyCommands(c)
 	return c
 }
 
@@ -45,8 +46,9 @@ func configInit(env *Env) *cobra.Command {
 	return &cobra.Command{
 		Use:   "init [FILE]",
 		Short: "Write the commented defaults to a file",
-		Long:  `Write the commented defaults to FILE, ./harvest.yaml by default. A file that is there is not touched.`,
-		Args:  cobra.MaximumNArgs(1),
+		Long: `Write the commented defaults to FILE, ./harvest.yaml by default. A file that is
+there is not touched.`,
+		Args: cobra.MaximumNArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {
 			file := "harvest.yaml"
 			if len(args) > 0 {

@@ -50,7 +50,7 @@ comment that tells it; --json writes one picture a line.`,
 			l := duplicateListing{a: a, b: b}
 			switch {
 			case asJSON:
-				return l.json(ctx, env.Out)
+				return l.json(ctx, env)
 			case to != "":
 				return l.namesTo(ctx, env, to)
 			}
@@ -79,19 +79,22 @@ type duplicateJSON struct {
 	Name     string `json:"name"`
 	Rank     int    `json:"rank"`
 	Key      string `json:"key"`
-	File     string `json:"file"`
+	File     string `json:"file,omitempty"`
 }
 
-func (l duplicateListing) json(ctx context.Context, w io.Writer) error {
-	out := bufio.NewWriter(w)
+func (l duplicateListing) json(ctx context.Context, env *Env) error {
+	out := bufio.NewWriter(env.Out)
 	enc := json.NewEncoder(out)
 	enc.SetEscapeHTML(false)
-	store := l.a.Settings.PicturesFolder()
+	store, elsewhere := l.a.PicturesPlace(ctx, l.b), &away{env: env, a: l.a}
 	_, err := duplicates.Each(ctx, l.a.DB, l.b, func(g duplicates.Group, e duplicates.Entry) error {
-		return enc.Encode(duplicateJSON{
-			Batch: l.b.Name, SHA256: g.SHA256, Pictures: g.Pictures, Bytes: g.Bytes,
-			Name: e.Name, Rank: e.Rank, Key: e.Key, File: app.PicturePath(store, e.Key),
-		})
+		j := duplicateJSON{Batch: l.b.Name, SHA256: g.SHA256, Pictures: g.Pictures, Bytes: g.Bytes, Name: e.Name, Rank: e.Rank, Key: e.Key}
+		if store == "" {
+			elsewhere.tell(l.b)
+		} else {
+			j.File = app.PicturePath(store, e.Key)
+		}
+		return enc.Encode(j)
 	})
 	return errors.Join(err, out.Flush())
 }

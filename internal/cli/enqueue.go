@@ -178,7 +178,7 @@ func enqueue(c *cobra.Command, env *Env, fl enqueueFlags) (err error) {
 	if fl.sync {
 		job.Names = seen
 	}
-	if env.Err.terminal() && !fl.quiet {
+	if env.Err.redraws() && !fl.quiet {
 		job.Progress = func(r enqueuer.Report) {
 			fmt.Fprintf(env.Err, "\r%s names", count(r.New+r.Known.Total()+r.Duplicates))
 		}
@@ -198,6 +198,10 @@ func enqueue(c *cobra.Command, env *Env, fl enqueueFlags) (err error) {
 	}
 	if exitCode(ctx, err) == ExitUsage {
 		return err // nothing was begun
+	}
+	if err != nil && exitCode(ctx, err) == ExitInterrupted {
+		fmt.Fprintf(env.Err, "interrupted; batch %s: %s so far; the same command again goes on\n", in.batch, reportWords(report))
+		return &coded{ExitInterrupted, nil}
 	}
 	if err != nil {
 		return fmt.Errorf("enqueue %s: %w (%s; the same command again completes it)", in.path, err, reportWords(report))

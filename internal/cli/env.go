@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"runtime"
 	"strings"
 	"sync"
 
@@ -106,6 +107,15 @@ func (s *screen) through(w io.Writer) {
 }
 
 func (s *screen) terminal() bool { return isTerminal(s.w) }
+
+// redraws reports whether what was written can be written over: on a terminal
+// that says what it is, which one that knows no such orders (TERM=dumb) does not.
+func (s *screen) redraws() bool { return s.terminal() && canRedraw() }
+
+func canRedraw() bool {
+	kind := os.Getenv("TERM")
+	return runtime.GOOS == "windows" || kind != "" && kind != "dumb"
+}
 
 func isTerminal(stream any) bool {
 	f, ok := stream.(*os.File)

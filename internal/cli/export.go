@@ -198,16 +198,19 @@ func (e *exportFlags) run(ctx context.Context, env *Env, a *app.App, b results.B
 		return err
 	}
 	licences := newLicenceFilter(e.licence)
-	shown := &exportProgress{w: env.Err, began: time.Now(), total: counts.Total(), redrawn: env.Err.terminal()}
+	shown := &exportProgress{w: env.Err, began: time.Now(), total: counts.Total(), redrawn: env.Err.redraws()}
 	if !e.quiet && !opts.DryRun && opts.Table.Cell == nil {
 		opts.Progress = shown.show
 	}
-	store := a.Settings.PicturesFolder()
+	store, elsewhere := a.PicturesPlace(ctx, b), &away{env: env, a: a}
 	report, err := export.Run(ctx, export.Source{
-		Batch:    b,
-		Records:  a.DB.Each(ctx, b, q),
-		Again:    func(ctx context.Context, name string) (results.Record, error) { return a.DB.Get(ctx, b, name) },
-		Describe: func(r results.Record) recordjson.Name { return describe(b, r, store) },
+		Batch:   b,
+		Records: a.DB.Each(ctx, b, q),
+		Again:   func(ctx context.Context, name string) (results.Record, error) { return a.DB.Get(ctx, b, name) },
+		Describe: func(r results.Record) recordjson.Name {
+			elsewhere.shown(b, store, r)
+			return describe(b, r, store)
+		},
 		Wanted:   licences.wanted(),
 		Pictures: pictures,
 		None: func() error {

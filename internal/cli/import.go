@@ -80,6 +80,9 @@ func openLines(path string, stdin io.Reader) (*bufio.Reader, func() error, error
 		if err != nil {
 			return nil, nil, err
 		}
+		if st, err := f.Stat(); err == nil && st.IsDir() {
+			return nil, nil, errors.Join(fmt.Errorf("%s is a folder: give one file that results --json wrote", path), f.Close())
+		}
 		src, closeSrc = f, f.Close
 	}
 	in := bufio.NewReaderSize(src, 64<<10)

@@ -38,6 +38,7 @@ func TestJSONKeysAreDocumented(t *testing.T) {
 		"## `harvest verify --json`":         verifyJSON{},
 		"## `harvest duplicates --json`":     duplicateJSON{},
 		"## `harvest export --json`":         exportJSON{},
+		"## `harvest providers list --json`": providerJSON{},
 		"A shard:":                           export.Shard{},
 	} {
 		want := keysOf(reflect.TypeOf(v))

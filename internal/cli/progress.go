@@ -47,11 +47,11 @@ func checkProgress(form string) error {
 }
 
 // newProgress returns the form that was asked for. auto is a bar on a
-// terminal and plain lines elsewhere.
+// terminal that can redraw one and plain lines elsewhere.
 func newProgress(env *Env, form string) progress {
 	if form == progressAuto {
 		form = progressPlain
-		if env.Err.terminal() {
+		if env.Err.redraws() {
 			form = progressBar
 		}
 	}

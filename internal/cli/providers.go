@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -25,11 +26,25 @@ folder harvest/providers of your configuration, in the folder providers.folder,
 or in the configuration file.`,
 	}
 	c.AddCommand(providersList(env), providersShow(env), providersTest(env), providersCheck(env))
+	onlyCommands(c)
 	return c
 }
 
+// providerJSON is a line of `providers list --json`; docs/json.md says what
+// the keys mean.
+type providerJSON struct {
+	Provider    string   `json:"provider"`
+	Description string   `json:"description"`
+	Limits      string   `json:"limits"`
+	Contact     bool     `json:"contact"`
+	Secrets     []string `json:"secrets,omitempty"`
+	BuiltIn     bool     `json:"built_in"`
+	File        string   `json:"file,omitempty"`
+}
+
 func providersList(env *Env) *cobra.Command {
-	return &cobra.Command{
+	var asJSON bool
+	c := &cobra.Command{
 		Use:   "list",
 		Short: "List the providers",
 		Args:  cobra.NoArgs,
@@ -42,19 +57,37 @@ func providersList(env *Env) *cobra.Command {
 			if err != nil {
 				return usage(err)
 			}
+			enc := json.NewEncoder(env.Out)
+			enc.SetEscapeHTML(false)
 			rows := [][]string{{"NAME", "WHAT", "LIMITS", "NEEDS", "FROM"}}
 			for _, name := range catalogue.Names() {
 				e, err := catalogue.Get(name)
 				if err != nil {
 					return err
 				}
-				rows = append(rows, []string{
-					e.Name, e.Description, limitWords(e.LookupLimits(lookup.SystemSecrets)), needs(e.Definition), origin(e),
-				})
+				limits := limitWords(e.LookupLimits(lookup.SystemSecrets))
+				rows = append(rows, []string{e.Name, e.Description, limits, needs(e.Definition), origin(e)})
+				if !asJSON {
+					continue
+				}
+				j := providerJSON{
+					Provider: e.Name, Description: e.Description, Limits: limits, Contact: e.ContactRequired, Secrets: secretsOf(e.Definition), BuiltIn: e.BuiltIn,
+				}
+				if !e.BuiltIn {
+					j.File = e.File
+				}
+				if err := enc.Encode(j); err != nil {
+					return err
+				}
+			}
+			if asJSON {
+				return nil
 			}
 			return table(env.Out, rows)
 		},
 	}
+	c.Flags().BoolVar(&asJSON, "json", false, "write one JSON object a provider and line")
+	return c
 }
 
 func needs(d *lookup.Definition) string {
@@ -62,12 +95,18 @@ func needs(d *lookup.Definition) string {
 	if d.ContactRequired {
 		words = append(words, "contact")
 	}
+	return orDash(strings.Join(append(words, secretsOf(d)...), ", "))
+}
+
+// secretsOf returns the secrets that there must be.
+func secretsOf(d *lookup.Definition) []string {
+	var secrets []string
 	for _, s := range d.Secrets {
 		if !s.Optional {
-			words = append(words, s.Name)
+			secrets = append(secrets, s.Name)
 		}
 	}
-	return orDash(strings.Join(words, ", "))
+	return secrets
 }
 
 func origin(e *lookup.Entry) string {

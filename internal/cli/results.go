@@ -113,8 +113,9 @@ the last tries that failed are listed too, each with its time and reason. With -
 name is one object a line, which harvest import reads, and all are written
 unless --limit is given.
 
-Several states or reasons have commas between them. --where ATTRIBUTE=VALUE compares the whole value, capitals or not, with what the
-provider said; the attribute is written as results --json shows it.
+Several states or reasons have commas between them. --where ATTRIBUTE=VALUE
+compares the whole value, capitals or not, with what the provider said; the
+attribute is written as results --json shows it.
 
 --errors-to FILE lists nothing. It writes the names that failed, in whole or in
 part, as a names file: all of them, or those that the other flags select. The
@@ -158,7 +159,7 @@ file is there when it is whole.`,
 			if len(batches) > 1 && sel.after != "" {
 				return usagef("--after is a place in one batch: give one BATCH")
 			}
-			l := listing{a: a, limit: limit, sel: sel, several: len(batches) > 1}
+			l := listing{a: a, limit: limit, sel: sel, several: len(batches) > 1, away: &away{env: env, a: a}}
 			switch {
 			case errorsTo != "":
 				return l.errorsTo(ctx, env, batches, q, errorsTo)
@@ -189,6 +190,7 @@ type listing struct {
 	sel   selection
 	// several batches are listed.
 	several bool
+	away    *away
 }
 
 // tables writes one table for each batch that has a name to show.
@@ -224,6 +226,10 @@ func (l listing) tables(ctx context.Context, env *Env, batches []results.Batch, 
 		fmt.Fprintf(env.Err, "batch %s has no further name\n", batches[0].Name)
 		return nil
 	}
+	if c, err := l.a.DB.Counts(ctx, batches[0]); err == nil && c.Total() == 0 {
+		fmt.Fprintf(env.Err, "batch %s has no names (%s)\n", batches[0].Name, l.a.Place)
+		return nil
+	}
 	fmt.Fprintf(env.Err, "batch %s has no such name (%s)%s\n", batches[0].Name, l.a.Place, like)
 	return nil
 }
@@ -254,7 +260,7 @@ func (l listing) explainNone(ctx context.Context, batches []results.Batch, q res
 // table writes the names of one batch and returns how many there were.
 func (l listing) table(ctx context.Context, env *Env, b results.Batch, q results.Query) (int, error) {
 	rows := [][]string{{"NAME", "STATE", "PICTURES", "SIZE", "FILE or REASON", "HOST", "TRIES", "UPDATED"}}
-	store := l.a.Settings.PicturesFolder()
+	store := l.a.PicturesPlace(ctx, b)
 	out := bufio.NewWriter(env.Out)
 	var (
 		cols  columns
@@ -285,6 +291,7 @@ func (l listing) table(ctx context.Context, env *Env, b results.Batch, q results
 			return shown, err
 		}
 		last = r
+		l.away.shown(b, store, r)
 		rows = append(rows, row(r, store))
 	}
 	if shown == 0 {
@@ -308,7 +315,7 @@ func (l listing) table(ctx context.Context, env *Env, b results.Batch, q results
 func (l listing) footer(ctx context.Context, w io.Writer, b results.Batch, q results.Query, shown int, more bool, last results.Record) error {
 	batch := b.Name
 	if more {
-		on := next(l.a, append(l.sel.again(batch), "--after", place(last))...)
+		on := nextInStore(l.a, append(l.sel.again(batch), "--after", place(last))...)
 		if len(q.Where) > 0 || q.Licence != "" {
 			// To count them every record would have to be read.
 			fmt.Fprintf(w, "%s in batch %s and more; go on: %s\n", nameCount(int64(shown)), batch, on)
@@ -323,7 +330,7 @@ func (l listing) footer(ctx context.Context, w io.Writer, b results.Batch, q res
 			return err
 		}
 		fmt.Fprintf(w, "%d of %s in batch %s; go on: %s; all of them: %s\n", shown, nameCount(total), batch, on,
-			next(l.a, append(l.sel.again(batch), "--limit", "0")...))
+			nextInStore(l.a, append(l.sel.again(batch), "--limit", "0")...))
 		return nil
 	}
 	c, err := l.a.DB.Counts(ctx, b)

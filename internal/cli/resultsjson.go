@@ -35,7 +35,7 @@ func (l listing) json(ctx context.Context, w io.Writer, batches []results.Batch,
 }
 
 func (l listing) jsonLines(ctx context.Context, enc *json.Encoder, b results.Batch, q results.Query) (int, error) {
-	store := l.a.Settings.PicturesFolder()
+	store := l.a.PicturesPlace(ctx, b)
 	n := 0
 	for r, err := range l.a.DB.Each(ctx, b, q) {
 		if isKeyError(err) {
@@ -52,6 +52,7 @@ func (l listing) jsonLines(ctx context.Context, enc *json.Encoder, b results.Bat
 		switch {
 		case err == nil:
 			j = describe(b, r, store)
+			l.away.shown(b, store, r)
 		case results.IsRecordError(err):
 			j = recordjson.Unreadable(b, r, err)
 		default:
@@ -64,11 +65,12 @@ func (l listing) jsonLines(ctx context.Context, enc *json.Encoder, b results.Bat
 	return n, nil
 }
 
-// describe is the JSON of a record, with the files of its pictures in a store.
+// describe is the JSON of a record, with the files of its pictures in a store,
+// or without where that is "".
 func describe(b results.Batch, r results.Record, store string) recordjson.Name {
 	n := recordjson.Of(b, r)
 	for i, p := range n.Pictures {
-		if p.Key != "" {
+		if p.Key != "" && store != "" {
 			n.Pictures[i].File = app.PicturePath(store, p.Key)
 		}
 	}

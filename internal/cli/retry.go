@@ -34,7 +34,8 @@ func retryCommand(env *Env) *cobra.Command {
 the flags select. Pictures that are stored are not fetched again. A state that
 is no failure (not_found, no_picture, cancelled) is tried again where --state
 names it, and so are names whose record cannot be read (unreadable), which are
-looked up anew, and names whose refresh failed (stale). Several states or reasons have commas between them.`,
+looked up anew, and names whose refresh failed (stale). Several states or
+reasons have commas between them.`,
 		Example: `  harvest retry names
   harvest retry names --reason timeout,network
   harvest retry names --host img.example.org
@@ -85,7 +86,7 @@ looked up anew, and names whose refresh failed (stale). Several states or reason
 // it has opened until done is called: a million take more than a minute.
 func reopening(env *Env, a *app.App) (again *enqueuer.Enqueuer, done func()) {
 	again = a.Enqueuer()
-	if !env.Err.terminal() {
+	if !env.Err.redraws() {
 		return again, func() {}
 	}
 	var names int64
@@ -109,11 +110,11 @@ func whoDoes(ctx context.Context, a *app.App, batch string) string {
 	switch {
 	case err == nil && b.Status == results.Paused:
 		return ", once the batch goes on: " + next(a, "resume", batch)
-	case a.Embedded != nil:
-		return "; do it with the same `harvest run` as before"
 	}
 	n, err := a.DB.Workers(ctx)
 	switch {
+	case a.Embedded != nil && n == 0:
+		return "; do it with the same `harvest run` as before"
 	case err != nil:
 		return "" // the tasks are there, which is what was asked for
 	case n == 0:

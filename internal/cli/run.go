@@ -233,7 +233,7 @@ func run(c *cobra.Command, env *Env, fl batchFlags, pages *runPages) (err error)
 		}
 	}
 	if !fl.quiet && counts.Total() <= pageRows {
-		if _, err := (listing{a: a, limit: pageRows}).table(last, env, b, results.Query{}); err != nil {
+		if _, err := (listing{a: a, limit: pageRows, away: &away{env: env, a: a}}).table(last, env, b, results.Query{}); err != nil {
 			return err
 		}
 	}

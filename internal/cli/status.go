@@ -27,8 +27,9 @@ func statusCommand(env *Env) *cobra.Command {
 		Short: "Show how far batches are",
 		Long: `Show how many names of each batch are in which state, why and at which hosts
 names failed, how many are settled a second and how long the rest will take,
-and what is left of the quotas that hosts give for an hour or a day. Without BATCH all batches are shown. --watch shows it again every second until
-all of them are finished.
+and what is left of the quotas that hosts give for an hour or a day. Without
+BATCH all batches are shown. --watch shows it again every second until all of
+them are finished.
 
 --hosts shows, in the place of batches, what all workers together ask of the
 hosts that have limits, asked to wait, or are down: requests that wait and that
@@ -49,7 +50,7 @@ requests through.`,
 				return err
 			}
 			defer a.Close(ctx)
-			wipe := watch && !asJSON && isTerminal(env.Out)
+			wipe := watch && !asJSON && isTerminal(env.Out) && canRedraw()
 			g := a.Gate()
 			defer g.Close()
 			batches := &statusView{a: a, gate: g, out: env.Out, asJSON: asJSON, clear: wipe}

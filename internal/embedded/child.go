@@ -42,7 +42,12 @@ func findProgram(ctx context.Context) (program, error) {
 		if err != nil {
 			continue
 		}
-		out, err := exec.CommandContext(ctx, path, "--version").Output()
+		version := exec.CommandContext(ctx, path, "--version")
+		version.SysProcAttr = childAttributes() // the interrupt key is for this process
+		out, err := version.Output()
+		if ctx.Err() != nil {
+			return program{}, context.Cause(ctx)
+		}
 		if err != nil {
 			errs = append(errs, fmt.Errorf("%s --version: %w", path, err))
 			continue

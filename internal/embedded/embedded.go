@@ -282,6 +282,8 @@ func (r *Redis) startEngine(ctx context.Context, previous ownerFile) (server, er
 		prog, err = findProgram(ctx)
 	}
 	switch {
+	case ctx.Err() != nil:
+		return nil, context.Cause(ctx)
 	case data == EngineRedis && wantMini:
 		return nil, fmt.Errorf("the data in %s is redis-server's, which miniredis cannot read; open it without asking for miniredis", r.dir)
 	case data == EngineRedis && err != nil:

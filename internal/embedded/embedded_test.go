@@ -11,6 +11,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -639,4 +641,47 @@ func TestMiniredisKeysExpire(t *testing.T) {
 		t.Fatal(err)
 	}
 	waitFor(t, "the key to expire", func() bool { return c.Exists(t.Context(), "k").Val() == 0 })
+}
+
+// The interrupt key of a terminal goes to a whole process group: it must not
+// end the look for a server, which would then be taken for missing.
+func TestTheLookForAServerIsNotInterrupted(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("there are no process groups")
+	}
+	bin := t.TempDir()
+	asked := filepath.Join(t.TempDir(), "group")
+	script := "#!/bin/sh\nps -o pgid= -p $$ > " + asked + "\nexit 1\n"
+	for _, name := range []string{"redis-server", "valkey-server"} {
+		if err := os.WriteFile(filepath.Join(bin, name), []byte(script), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Setenv("PATH", bin+string(os.PathListSeparator)+os.Getenv("PATH"))
+	_, err := embedded.Open(t.Context(), t.TempDir(), embedded.Options{Logger: slog.New(slog.DiscardHandler), Create: true, Engine: embedded.EngineRedis})
+	if err == nil {
+		t.Fatal("a server that tells no version was taken")
+	}
+	group, err := os.ReadFile(asked)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ours, err := exec.Command("ps", "-o", "pgid=", "-p", strconv.Itoa(os.Getpid())).Output()
+	if err != nil {
+		t.Skip(err)
+	}
+	if got := strings.TrimSpace(string(group)); got == "" || got == strings.TrimSpace(string(ours)) {
+		t.Errorf("asked for its version in process group %q, and this process is in %q", got, strings.TrimSpace(string(ours)))
+	}
+}
+
+func TestAStartThatIsInterruptedTakesNoOtherEngine(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	var said bytes.Buffer
+	_, err := embedded.Open(ctx, t.TempDir(), embedded.Options{Logger: slog.New(slog.NewTextHandler(&said, nil)), Create: true})
+	if !errors.Is(err, context.Canceled) || said.Len() > 0 {
+		t.Errorf("got error %v and %q, want that it was cancelled and nothing said", err, said.String())
+	}
 }

@@ -114,6 +114,9 @@ func syncDir(dir string) error {
 // nothing, and it is never removed.
 func openLock(path string) (*os.File, error) {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	if errors.Is(err, fs.ErrPermission) {
+		return nil, fmt.Errorf("data folder: %w; it belongs to the user who made it: be that user, let this one write there, or choose another with --data", err)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("data folder: %w", err)
 	}

@@ -531,6 +531,10 @@ func (m *merged) passed() error {
 }
 
 func (m *merged) next(ctx context.Context, n int) ([]place, error) {
+	// A connection that is well takes no notice of a context that ended.
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
 	var places []place
 	for len(places) < n {
 		var first *list

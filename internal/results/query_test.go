@@ -1,6 +1,7 @@
 package results_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -291,6 +292,27 @@ func TestMarksThatStayAreCrashes(t *testing.T) {
 			if begun, err := db.Begin(ctx, ref, 0); begun.Crashes != m.want || err != nil {
 				t.Errorf("after %+v: %d crashes, %v", m, begun.Crashes, err)
 			}
+		}
+	})
+}
+
+// A long listing ends with its context, also where Redis goes on answering.
+func TestEachEndsWithItsContext(t *testing.T) {
+	t.Parallel()
+	onBoth(t, func(t *testing.T, db *results.DB, _ redis.UniversalClient) {
+		open(t, db, "b", 1, "Ada", "Ben")
+		b, _ := counts(t, db, "b")
+		ctx, cancel := context.WithCancelCause(t.Context())
+		why := errors.New("enough")
+		cancel(why)
+		n := 0
+		for _, err := range db.Each(ctx, b, results.Query{}) {
+			if n++; !errors.Is(err, why) {
+				t.Errorf("got error %v, want %v", err, why)
+			}
+		}
+		if n != 1 {
+			t.Errorf("got %d results, want the error alone", n)
 		}
 	})
 }
