@@ -180,44 +180,70 @@ func (n Naming) file(p Named) string {
 
 // IsKeyOf reports whether key is the name's own in the batch: made by n for a
 // picture of any rank, and perhaps by [RenewedKey] from that, so that no other
-// record can have it.
+// record can have it. Where n is by content, keys by name are looked at as
+// [IsKeyOf] does.
 func (n Naming) IsKeyOf(key, batch, name string) bool {
 	if n.content {
 		return IsKeyOf(key, batch, name)
 	}
+	owner, ok := n.Owner(key, batch)
+	return ok && owner == n.OwnerOf(batch, name)
+}
+
+// Owner returns what tells in a key of the batch whose it is, which is the
+// [Naming.OwnerOf] of one name alone. It is not ok where n makes no such key.
+func (n Naming) Owner(key, batch string) (owner string, ok bool) {
 	parts := strings.Split(key, "/")
-	if len(parts) != len(n.folders)+2 || parts[0] != Folder(batch) {
-		return false
+	if n.content || len(parts) != len(n.folders)+2 || parts[0] != Folder(batch) {
+		return "", false
 	}
 	file := fileName.FindStringSubmatch(parts[len(parts)-1])
 	if file == nil {
-		return false
+		return "", false
 	}
 	stem := file[1]
+	switch {
+	case n.own < 0 && len(stem) >= len(mark)+hashLength:
+		return stem[len(stem)-len(mark)-hashLength:], true
+	case n.own < 0:
+		return "", false
+	case n.own < len(n.folders):
+		return parts[n.own+1], true
+	case n.rank == rankAbove:
+		return stem, true
+	}
+	// No name ends with a hyphen and a number, see [Key].
+	before := strings.TrimRight(stem, "0123456789")
+	number := stem[len(before):]
+	separator := "-"
+	if n.rank == rankPlain {
+		separator = n.separator
+	}
+	switch owner, cut := strings.CutSuffix(before, separator); {
+	case cut && number != "" && number[0] != '0':
+		return owner, true
+	case n.rank == rankPlain:
+		return "", false
+	}
+	return stem, true
+}
+
+// OwnerOf returns what tells the keys of the name in the batch from those of
+// other names.
+func (n Naming) OwnerOf(batch, name string) string {
 	named := Named{Batch: batch, Name: name}
 	switch {
 	case n.own < 0:
-		return strings.HasSuffix(stem, hashOf(name))
+		return hashOf(name)
 	case n.own < len(n.folders):
-		return parts[n.own+1] == n.folders[n.own].fill(named, maxBase, maxBase, asFolder)
+		return n.folders[n.own].fill(named, maxBase, maxBase, asFolder)
 	}
-	rank, ok := strings.CutPrefix(stem, n.file(named))
-	switch n.rank {
-	case rankPlain:
-		number, cut := strings.CutPrefix(rank, n.separator)
-		return ok && cut && rankNumber.MatchString(number)
-	case rankDashed:
-		return ok && (rank == "" || rank[0] == '-' && rankNumber.MatchString(rank[1:]))
-	}
-	return ok && rank == ""
+	return n.file(named)
 }
 
-var (
-	// fileName takes a file's name apart: what stands before the mark of a
-	// renewed one, and the extension.
-	fileName   = regexp.MustCompile(`^(.+?)(?:~g[0-9]+)?\.[a-z]+$`)
-	rankNumber = regexp.MustCompile(`^[1-9][0-9]*$`)
-)
+// fileName takes a file's name apart: what stands before the mark of a renewed
+// one, and the extension.
+var fileName = regexp.MustCompile(`^(.+?)(?:~g[0-9]+)?\.[a-z]+$`)
 
 // IsKnownBefore reports whether [Naming.Key] needs neither attributes nor
 // bytes, so that the key of a picture is known before it is there.
