@@ -1,6 +1,7 @@
 package storage
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -60,12 +61,14 @@ const (
 // 100 bytes, and none is a name that some system does not take. It holds by
 // rule, without looking at what is stored:
 //
-//   - Each element with holes is made from its whole text as [Key] makes the
-//     element of a name: "brus lee" becomes "brus lee~l".
-//   - Names are told apart by an element whose only hole, beside {batch}, is
-//     {name} without filters. A template that has none gets 16 characters of
-//     the name's SHA-256 before its extension: {batch}/{attr.year}.{ext} makes
+//   - Names are told apart by the first element whose only hole, beside
+//     {batch}, is {name} without filters: its text is written as [Key] writes a
+//     name. A template that has none gets 16 characters of the name's SHA-256
+//     behind the text of its file: {batch}/{attr.year}.{ext} makes
 //     "films/1984~ljnl4opc4yiwj573.jpg".
+//   - All other text with holes is folded, to small letters among others, so
+//     that Sales and sales are one folder on every system. What some system
+//     does not take has "_" in its place, and a hash behind it.
 //   - Ranks are told apart by {-rank} or {rank} at the end of the file's name,
 //     or by a folder whose only hole is {rank}. Where neither is, {-rank} is
 //     meant at the end of the file's name.
@@ -144,23 +147,40 @@ func (n Naming) Key(p Named) string {
 	}
 	var b strings.Builder
 	b.WriteString(Folder(p.Batch))
-	for _, e := range n.folders {
-		b.WriteByte('/')
-		b.WriteString(e.fill(p, maxBase, maxBase, asFolder))
+	for i := range n.folders {
+		b.WriteString("/" + n.folder(i, p))
 	}
-	b.WriteByte('/')
-	b.WriteString(n.file(p))
+	b.WriteString("/" + n.file(p))
+	hash := ""
+	if n.own < 0 {
+		hash = hashOf(p.Name)
+	}
+	if len(n.stem) > 0 {
+		b.WriteString(hash)
+	}
 	switch {
 	case n.rank == rankPlain:
 		b.WriteString(n.separator + strconv.Itoa(p.Rank))
 	case n.rank == rankDashed && p.Rank > 1:
 		b.WriteString("-" + strconv.Itoa(p.Rank))
 	}
-	if n.own < 0 {
-		b.WriteString(hashOf(p.Name))
+	if len(n.stem) == 0 {
+		b.WriteString(hash)
 	}
 	b.WriteString("." + p.Ext)
 	return b.String()
+}
+
+// folder returns the i-th of the folders.
+func (n Naming) folder(i int, p Named) string {
+	text, plain := n.folders[i].fill(p)
+	switch {
+	case i == n.own:
+		return distinct(text, maxBase, asFolder)
+	case plain && isHarmless(text, maxBase, asFolder), text == missing:
+		return text
+	}
+	return shared(text, maxBase, asFolder)
 }
 
 // file returns what the file's name begins with.
@@ -168,14 +188,47 @@ func (n Naming) file(p Named) string {
 	if len(n.stem) == 0 {
 		return ""
 	}
-	room := maxBase + 1 - max(1, len(n.separator))
-	plain := room
+	text, plain := n.stem.fill(p)
+	separator := max(1, len(n.separator))
+	room := maxBase + 1 - separator
+	if n.own == len(n.folders) {
+		return distinct(text, room, inFile)
+	}
+	whole := room
 	if n.own < 0 {
 		room -= len(mark) + hashLength
-		// A hash in hex stays whole.
-		plain = max(room, hex.EncodedLen(sha256.Size)+1-max(1, len(n.separator)))
+		// A hash in hex stays whole, with another behind it.
+		whole = max(room, hex.EncodedLen(sha256.Size)+1-separator)
 	}
-	return n.stem.fill(p, room, plain, inFile)
+	switch {
+	case plain && isHarmless(text, whole, asFolder), text == missing:
+		return text
+	case n.own < 0:
+		return readable(lowered(text), room)
+	}
+	return shared(text, room, inFile)
+}
+
+// shared returns text as one element of a key, or the beginning of one, of at
+// most room bytes: the same for all texts that are equal when folded.
+func shared(text string, room int, where standing) string {
+	text = lowered(text)
+	if !isHarmless(text, room, where) || isSHA256(text) {
+		return hashed(text, room)
+	}
+	return text
+}
+
+// lowered returns the folded text as people write it.
+func lowered(text string) string {
+	var b strings.Builder
+	eachWord(fold(text), func(run string, isWord bool) {
+		if isWord {
+			run = finalSigma(run)
+		}
+		b.WriteString(run)
+	})
+	return b.String()
 }
 
 // IsKeyOf reports whether key is the name's own in the batch: made by n for a
@@ -202,30 +255,40 @@ func (n Naming) Owner(key, batch string) (owner string, ok bool) {
 		return "", false
 	}
 	stem := file[1]
-	switch {
-	case n.own < 0 && len(stem) >= len(mark)+hashLength:
-		return stem[len(stem)-len(mark)-hashLength:], true
-	case n.own < 0:
-		return "", false
-	case n.own < len(n.folders):
+	if n.own >= 0 && n.own < len(n.folders) {
 		return parts[n.own+1], true
-	case n.rank == rankAbove:
+	}
+	if len(n.stem) > 0 {
+		if stem, ok = n.withoutRank(stem); !ok {
+			return "", false
+		}
+	}
+	if n.own >= 0 {
 		return stem, true
 	}
-	// No name ends with a hyphen and a number, see [Key].
-	before := strings.TrimRight(stem, "0123456789")
-	number := stem[len(before):]
+	at := len(stem) - len(mark) - hashLength
+	if at < 0 {
+		return "", false
+	}
+	return stem[at:], true
+}
+
+// withoutRank takes the rank off a file's name without extension.
+func (n Naming) withoutRank(stem string) (string, bool) {
+	if n.rank == rankAbove {
+		return stem, true
+	}
 	separator := "-"
 	if n.rank == rankPlain {
 		separator = n.separator
 	}
-	switch owner, cut := strings.CutSuffix(before, separator); {
-	case cut && number != "" && number[0] != '0':
-		return owner, true
-	case n.rank == rankPlain:
-		return "", false
+	// Nothing that a rank follows ends with a hyphen and a number, see [Key].
+	before := strings.TrimRight(stem, "0123456789")
+	number := stem[len(before):]
+	if short, ok := strings.CutSuffix(before, separator); ok && number != "" && number[0] != '0' {
+		return short, true
 	}
-	return stem, true
+	return stem, n.rank == rankDashed
 }
 
 // OwnerOf returns what tells the keys of the name in the batch from those of
@@ -236,7 +299,7 @@ func (n Naming) OwnerOf(batch, name string) string {
 	case n.own < 0:
 		return hashOf(name)
 	case n.own < len(n.folders):
-		return n.folders[n.own].fill(named, maxBase, maxBase, asFolder)
+		return n.folder(n.own, named)
 	}
 	return n.file(named)
 }
@@ -256,11 +319,11 @@ func (n Naming) IsKnownBefore() bool {
 // bytes. It is not for pictures by content.
 func (n Naming) Below(p Named) string {
 	below := Folder(p.Batch) + "/"
-	for _, e := range n.folders {
+	for i, e := range n.folders {
 		if e.comesLater() || e.has("rank") {
 			break
 		}
-		below += e.fill(p, maxBase, maxBase, asFolder) + "/"
+		below += n.folder(i, p) + "/"
 	}
 	return below
 }
@@ -275,30 +338,21 @@ type piece struct {
 	filters filter.Filters
 }
 
-// fill returns the element for a picture: in at most room bytes, or plain ones
-// where its text needs no change.
-func (e element) fill(p Named, room, plain int, where standing) string {
+// fill returns the element's text for a picture, and whether it is plain: all
+// that varies in it is digits and small letters a to f of a fixed number, or a
+// number that stands alone, so that no two are equal when folded.
+func (e element) fill(p Named) (text string, plain bool) {
 	var b strings.Builder
-	lacks := false
+	plain = true
 	for _, part := range e {
 		value := part.literal
 		if part.word != "" {
-			value = p.value(part.word)
-			lacks = lacks || value == ""
-			if value = part.filters.Apply(value); value == "" {
-				value = missing
-			}
+			value = cmp.Or(part.filters.Apply(p.value(part.word)), missing)
+			plain = plain && (part.filters.MD5 > 0 || slices.Contains([]string{"batch", "rank", "sha256"}, part.word))
 		}
 		b.WriteString(value)
 	}
-	text := b.String()
-	switch {
-	case lacks && text == missing:
-		return missing
-	case e.isPlain() && isHarmless(text, plain, asFolder):
-		return text
-	}
-	return distinct(text, room, where)
+	return b.String(), plain
 }
 
 // value returns what is to be put into a hole.
@@ -319,15 +373,6 @@ func (p Named) value(word string) string {
 		return p.Column(key)
 	}
 	return ""
-}
-
-// isPlain reports whether all that varies in the element is digits and small
-// letters a to f of a fixed number, or a number that stands alone: no two
-// texts are equal when folded.
-func (e element) isPlain() bool {
-	return !slices.ContainsFunc(e, func(p piece) bool {
-		return !slices.Contains([]string{"", "batch", "rank", "sha256"}, p.word) && p.filters.MD5 == 0
-	})
 }
 
 // tellsNames reports whether elements of different names differ.
