@@ -314,6 +314,41 @@ func (l *storeLife) exports() {
 	}
 }
 
+// TestImportByTemplate: a batch that is moved keeps its naming, and a line may
+// claim the files of its own name alone.
+func TestImportByTemplate(t *testing.T) {
+	t.Parallel()
+	const template = "{batch}/{column.team}/{name}.{ext}"
+	line := func(name, naming, key string) string {
+		return fmt.Sprintf(`{"batch":"staff","provider":"people","name":%q,"names":%q,"line":1,"state":"done","generation":1,"updated":"2026-01-01T00:00:00Z",`+
+			`"columns":{"team":"Sales"},"pictures":[{"rank":1,"url":"http://a.test/1","key":%q,"kind":"jpeg","bytes":7,"width":1,"height":1,"sha256":%q}]}`+"\n",
+			name, naming, key, strings.Repeat("aa", 32))
+	}
+	dir := t.TempDir()
+	lines := filepath.Join(dir, "staff.jsonl")
+	if err := os.WriteFile(lines, []byte(line("Ada", template, "staff/sales/Ada.jpg")+
+		line("Bob", template, "staff/sales/Ada.jpg")+line("Cyd", "readable", "staff/sales/Cyd.jpg")+line("Dan", "{batch}/{moon}.{ext}", "staff/Dan.jpg")), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var out bytes.Buffer
+	data := filepath.Join(dir, "data")
+	if code := cli.Run(t.Context(), cli.Harvest, []string{"import", lines, "--data", data}, cli.Streams{In: strings.NewReader(""), Out: &out, Err: &out}); code != 1 {
+		t.Fatalf("import: %d\n%s", code, &out)
+	}
+	for _, want := range []string{
+		`line 2: picture 1: key "staff/sales/Ada.jpg" is not that of this picture`, `line 3: picture 1: key "staff/sales/Cyd.jpg" is not`,
+		`line 4: names: "{batch}/{moon}.{ext}": unknown {moon}`, "batch staff: 1 new",
+	} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("%q is not said:\n%s", want, &out)
+		}
+	}
+	h := harvest{t, data, filepath.Join(dir, "pictures")}
+	if got, _ := h.do(0, "results", "staff", "--json"); !strings.Contains(got, `"names":"`+template+`"`) {
+		t.Errorf("the naming is lost: %s", got)
+	}
+}
+
 // TestRebind: a store that was replaced is told, and bound by command alone.
 func TestRebind(t *testing.T) {
 	t.Parallel()
