@@ -45,6 +45,8 @@ type pictureHandler struct {
 
 // kept is how a batch's pictures are kept.
 type kept struct {
+	// store is the ID of the store.
+	store  string
 	naming storage.Naming
 	// sidecars is the batch where its pictures have sidecars, else nil.
 	sidecars *results.Batch
@@ -97,7 +99,7 @@ func (h *pictureHandler) checkStore(ctx context.Context, b bornBatch) error {
 	if err != nil {
 		return h.shelf.heed(err)
 	}
-	if _, ok := h.keptOf(b); ok {
+	if k, ok := h.keptOf(b); ok && k.store == id {
 		return nil
 	}
 	has, err := h.db.Bind(ctx, b.name, b.birth, results.Binding{Store: id, Names: h.naming.String(), Sidecars: h.sidecars})
@@ -109,7 +111,7 @@ func (h *pictureHandler) checkStore(ctx context.Context, b bornBatch) error {
 		return failure.Newf(failure.ReasonStore, failure.Hold, "not the store of batch %q: not mounted? not shared?", b.name)
 	}
 	batch := results.Batch{Name: b.name, Names: has.Names}
-	k := kept{}
+	k := kept{store: id}
 	if k.naming, err = batch.Naming(); err != nil {
 		return failure.New(failure.ReasonStore, failure.Hold, err)
 	}

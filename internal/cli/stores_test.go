@@ -103,7 +103,7 @@ func TestStores(t *testing.T) {
 				shown:   folder, keys: tc.keys, sidecars: tc.naming == template,
 			}
 			if tc.bucket {
-				l.harvest.store, l.shown = "s3://shelf/p?endpoint="+service.URL, "s3://shelf/p"
+				l.store, l.shown = "s3://shelf/p?endpoint="+service.URL, "s3://shelf/p"
 			}
 			l.open()
 			l.run(func() (undo func()) {
