@@ -26,9 +26,10 @@ race: ## test the packages with the race detector
 integration: ## run the programs against a real Redis, with kills and bad input
 	HARVEST_TEST_REQUIRE=redis,chromium $(GO) test -tags integration -timeout 10m ./integration/ ./internal/hostiletest/ ./internal/gate/ ./internal/web/
 
+# Without a package's name go test shows what a test prints, though it passes.
 .PHONY: faults
-faults: ## let everything go wrong under three workers; print a table, and end with 1 where a row is not exact
-	cd integration && HARVEST_TEST_REQUIRE=redis $(GO) test -tags integration -count 1 -timeout 60m -run '^TestFaults$$' . -args -faults.full
+faults: ## let everything go wrong under three workers; print a table, and fail where a row is not exact
+	cd integration && HARVEST_TEST_REQUIRE=redis $(GO) test -tags integration -count 1 -timeout 60m -run '^TestFaults$$' -args -faults.full
 
 .PHONY: hostile
 hostile: ## run every hostile case; show the good names' times beside them and alone
@@ -46,6 +47,10 @@ fuzz: ## run every fuzz target, 30 s each
 .PHONY: compose-test
 compose-test: ## build the image and prove docker-compose.yml, where an engine runs
 	deploy/compose-test.sh
+
+.PHONY: screenshots
+screenshots: ## take the README's screenshots anew, with chromium
+	docs/images/retake
 
 .PHONY: deploy-check
 deploy-check: ## check deploy/ against the types of Kubernetes and the parser of Prometheus
@@ -130,4 +135,4 @@ $(GORELEASER): tools/release/go.mod tools/release/go.sum
 
 .PHONY: clean
 clean: ## remove what was built
-	rm -rf bin
+	rm -rf bin dist

@@ -285,6 +285,43 @@ check_resume() {
   check "names done after a new start" "$(number done <"$work/status")" "$names"
 }
 
+# check_kill kills workers in the middle of a batch, in three ways, and adds
+# others: the batch becomes complete. What the dead had in hand runs one by one,
+# so it must not take long.
+check_kill() {
+  demo --public-url http://demo:8000 --people 1000 --latency 700ms
+  enqueue killed <"$work/names.txt"
+  until harvest status killed --json >"$work/status" && (($(number done <"$work/status") > 0)); do :; done
+  docker kill "${workers[1]}" "${workers[2]}" >"$work/kill"
+  crash "${workers[0]}"
+  "${compose[@]}" up -d --scale worker=5 >"$work/up" 2>&1 || { cat "$work/up" >&2; fail "up with more workers"; }
+  mapfile -t workers < <("${compose[@]}" ps -q worker)
+  check "workers, two of them new" "${#workers[@]}" 5
+  harvest status killed --json >"$work/status"
+  check "the batch whose workers were killed" "$(grep -o '"finished":[a-z]*' "$work/status")" '"finished":false'
+  harvest status killed --watch --json | tail -n 1 >"$work/status"
+  check "names done in spite of it" "$(number done <"$work/status")" "$names"
+  docker cp "${workers[0]}:/pictures/killed" - | tar -tf - >"$work/files"
+  check "their pictures" "$(grep -c "^killed/.*\.\(jpg\|png\|gif\)\$" "$work/files")" "$names"
+  check_ready
+}
+
+# crash CONTAINER: lets its first process die as by a defect, where that is a
+# process of this machine. It comes back by itself, as a killed container does not.
+crash() {
+  local pid tries
+  pid=$(docker inspect --format '{{.State.Pid}}' "$1")
+  if ! grep -qF "$1" "/proc/$pid/cgroup" 2>"$work/crash" || ! kill -KILL "$pid" 2>"$work/crash"; then
+    say "not tried: a crash of a worker's process, which is not ours to kill"
+    return
+  fi
+  for ((tries = 0; tries < 60; tries++)); do
+    [[ $(docker inspect --format '{{.RestartCount}}' "$1") == 0 ]] || break
+    sleep 0.5
+  done
+  check "starts of ${1:0:12} after its crash" "$(docker inspect --format '{{.RestartCount}} {{.State.Running}}' "$1")" "1 true"
+}
+
 check_stop() {
   "${compose[@]}" --profile demo stop >"$work/stop" 2>&1 || { cat "$work/stop" >&2; fail "stop"; }
   local id
@@ -314,5 +351,6 @@ check_pages
 check_guard
 check_drain
 check_resume
+check_kill
 check_stop
 say "all well"

@@ -5,6 +5,7 @@ package integration
 import (
 	"fmt"
 	"math/rand/v2"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -22,30 +23,33 @@ import (
 
 // faults are all that is tried, in the order of the table.
 func faults() []fault {
-	return []fault{
-		{name: "workers killed", short: true, latency: 100 * time.Millisecond, strike: killWorkers},
-		{name: "workers killed while they write files", short: true, names: 2000, bytes: 200_000, strike: killWriters},
-		{name: "worker frozen, then awake", short: true, strike: freeze},
-		{name: "workers told to stop", short: true, strike: stopOnce},
-		{name: "workers told to stop twice", strike: stopTwice},
-		{name: "enqueuer killed half-way", before: feedHalf, strike: killEnqueuer},
-		{name: "Redis killed", short: true, strike: killRedis},
-		{name: "Redis restarted", strike: restartRedis},
-		{name: "Redis paused", strike: pauseRedis},
-		{name: "connections killed", short: true, strike: killConnections},
-		{name: "replies cut in the middle", short: true, tcp: true, before: cutBefore, strike: cutReplies},
-		{name: "Redis read-only", short: true, strike: readOnlyRedis},
-		{name: "Redis full", strike: fullRedis},
-		{name: "disk full", before: tinyStore, strike: fullStore},
-		{name: "disk read-only", before: roomyStore, strike: readOnlyStore},
-		{name: "store folder gone", short: true, strike: missingStore},
-		{name: "lookup service down", short: true, strike: serviceDown},
-		{name: "a name kills its worker", before: poisonName, strike: poisonStruck},
-		{name: "poison payloads", strike: poisonPayloads},
-		{name: "a message that cannot be decoded", strike: undecodable, after: undecodableAfter},
-		{name: "tasks without a lease", strike: unleased},
-		{name: "wrong types under our keys", strike: wrongTypes},
-	}
+	return append([]fault{
+		{name: "workers killed", manual: "a worker is killed", short: true, latency: 100 * time.Millisecond, strike: killWorkers},
+		{name: "workers killed while they write files", manual: "a worker is killed", short: true, names: 2000, latency: 120 * time.Millisecond, bytes: 200_000, strike: killWriters},
+		{name: "worker frozen, then awake", manual: "a worker stands still and wakes up (a suspended machine)", short: true, strike: freeze},
+		{name: "workers told to stop", manual: "a worker is told to stop (SIGTERM)", short: true, strike: stopOnce},
+		{name: "workers told to stop twice", manual: "a worker is told to stop (SIGTERM)", strike: stopTwice},
+		{name: "enqueuer killed half-way", manual: "an enqueuer is killed", before: feedHalf, strike: killEnqueuer},
+		{name: "Redis killed", manual: "Redis is away, or restarts", short: true, strike: killRedis},
+		{name: "Redis restarted", manual: "Redis is away, or restarts", strike: restartRedis},
+		{name: "Redis paused", manual: "Redis does not answer for a while", strike: pauseRedis},
+		{name: "connections killed", manual: "connections to Redis break", short: true, strike: killConnections},
+		{name: "replies cut in the middle", manual: "connections to Redis break", short: true, tcp: true, before: cutBefore, strike: cutReplies},
+		{name: "Redis read-only", manual: "failover, read-only replica", short: true, strike: readOnlyRedis},
+		{name: "Redis full", manual: "Redis is full", strike: fullRedis},
+		{name: "disk full", manual: "the picture store is full, read-only or away", before: tinyStore, strike: fullStore},
+		{name: "disk read-only", manual: "the picture store is full, read-only or away", before: roomyStore, strike: readOnlyStore},
+		{name: "store folder gone", manual: "the picture store is full, read-only or away", short: true, strike: missingStore},
+		{name: "object store fails", manual: "a bucket refuses, cuts off or garbles", short: true, before: inABucket, strike: bucketFails, after: bucketFailed},
+		{name: "lookup service out of reach", manual: "nobody listens at a lookup service's address, or it has none", strike: serviceAway},
+		{name: "lookup service down", manual: "a lookup service is down: it gave no answer to ten names in a row", short: true, strike: serviceDown},
+		{name: "a name kills its worker", manual: "a name kills its worker", before: poisonName, strike: poisonStruck},
+		{name: "poison payloads", manual: "a task in a queue that is none of ours", strike: poisonPayloads},
+		{name: "a message that cannot be decoded", manual: "a message that cannot be decoded in a queue", strike: undecodable, after: undecodableAfter},
+		{name: "tasks without a lease", manual: "tasks in hand lost their leases", strike: unleased},
+		{name: "what is not ours", manual: "a key of a queue holds something else", short: true, strike: notOurs, after: notOursAfter},
+		{name: "wrong types under our keys", manual: "a key of a batch holds something else", strike: wrongTypes},
+	}, clockFaults()...)
 }
 
 func killWorkers(f *trouble) string {
@@ -63,13 +67,9 @@ func killWriters(f *trouble) string {
 	kills := f.of(50, 10)
 	for n := 0; n < kills; {
 		f.until("somebody writes a file", func() bool {
-			pids := f.temps()
-			for i, w := range f.workers {
-				if pids[w.cmd.Process.Pid] && w.running() {
-					f.killed(i)
-					n++
-					return true
-				}
+			if f.killWriter() {
+				n++
+				return true
 			}
 			return !f.waiting.running()
 		})
@@ -78,6 +78,22 @@ func killWriters(f *trouble) string {
 		}
 	}
 	return fmt.Sprintf("%d kills with a file begun", kills)
+}
+
+// killWriter kills a worker that has a temporary file. They are there for a
+// millisecond each, so it looks often.
+func (f *trouble) killWriter() bool {
+	f.t.Helper()
+	for range 200 {
+		pids := f.temps()
+		for i, w := range f.workers {
+			if pids[w.cmd.Process.Pid] && w.running() {
+				f.killed(i)
+				return true
+			}
+		}
+	}
+	return false
 }
 
 func freeze(f *trouble) string {
@@ -299,6 +315,24 @@ func serviceDown(f *trouble) string {
 		f.t.Error("nobody asked")
 	}
 	return fmt.Sprintf("for %v, %d answers with 500", d, f.site.refused.Load())
+}
+
+// serviceAway leaves nobody at the lookup service's address.
+func serviceAway(f *trouble) string {
+	address := f.site.Listener.Addr().String()
+	f.site.Listener.Close()
+	f.site.CloseClientConnections()
+	f.until("a worker says that lookups wait", f.anySays("connection refused"))
+	const away = 20 * time.Second
+	f.pass(away)
+	ln, err := net.Listen("tcp", address)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	again := &http.Server{Handler: f.site, ReadHeaderTimeout: soon}
+	f.t.Cleanup(func() { again.Close() })
+	go func() { _ = again.Serve(ln) }() // until it is closed
+	return fmt.Sprintf("for %v at %d lookups", away, f.site.counts(f.t).Lookups)
 }
 
 // poisonName makes the worker die that asks about a name.

@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -44,6 +45,8 @@ const (
 // names of which must be done in the end as if it had not.
 type fault struct {
 	name string
+	// manual is the fault's name in the table of docs/operations.md.
+	manual string
 	// short: it is part of the short form too.
 	short bool
 	// names is how many there are. Default: 1000.
@@ -53,6 +56,8 @@ type fault struct {
 	concurrency int
 	bytes       int // of a picture, at least
 	tcp         bool
+	// clocks are how far those of the workers are off.
+	clocks [faultWorkers]time.Duration
 	// before prepares the ground; nothing runs yet but Redis.
 	before func(f *trouble)
 	// strike does it while requests are in flight, and says how it is known
@@ -73,12 +78,20 @@ type trouble struct {
 	site    *site
 	names   []string
 	workers []*process
+	// ran are all workers that ever ran.
+	ran     []*process
 	waiting *process
 	began   time.Time
 	pids    [faultWorkers]atomic.Int64
 	proxy   *proxy
+	// bucket has the pictures, nil where a folder has them.
+	bucket *bucket
 	// deaths are workers that died of a name.
 	deaths atomic.Int64
+	// dumps are what stood under keys before.
+	dumps map[string]string
+	// others is how many lookups were asked for other batches.
+	others int
 	// ends are the states of names that do not end as done.
 	ends map[string]string
 	// apart says that the enqueuer is not the usual one.
@@ -106,8 +119,10 @@ type row struct {
 	fault                        string
 	names, records, right, extra int
 	took                         time.Duration
-	struck                       string
-	exact                        bool
+	// lines are what the worker said that said the most.
+	lines  int
+	struck string
+	exact  bool
 }
 
 // site is the lookup service, within the test so that it can be told to fail.
@@ -186,11 +201,11 @@ func TestFaults(t *testing.T) {
 	slices.SortFunc(rows, func(a, b row) int { return a.place - b.place })
 	var text bytes.Buffer
 	w := tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "fault\tnames\trecords\tfiles right\textra lookups\ttime to finish\texact\tstruck")
+	fmt.Fprintln(w, "fault\tnames\trecords\tfiles right\textra lookups\ttime to finish\tlog lines\texact\tstruck")
 	for _, r := range rows {
 		exact := map[bool]string{true: "yes", false: "NO"}[r.exact]
-		fmt.Fprintf(w, "%s\t%d\t%d\t%d\t%d\t%v\t%s\t%s\n",
-			r.fault, r.names, r.records, r.right, r.extra, r.took.Round(100*time.Millisecond), exact, r.struck)
+		fmt.Fprintf(w, "%s\t%d\t%d\t%d\t%d\t%v\t%d\t%s\t%s\n",
+			r.fault, r.names, r.records, r.right, r.extra, r.took.Round(100*time.Millisecond), r.lines, exact, r.struck)
 	}
 	w.Flush()
 	if *faultsFull {
@@ -212,7 +227,7 @@ func (f fault) try(t *testing.T, r *row) {
 	if f.concurrency == 0 {
 		f.concurrency = 5
 	}
-	x := &trouble{machine: newMachine(t), fault: f, full: *faultsFull, ends: make(map[string]string)}
+	x := &trouble{machine: newMachine(t), fault: f, full: *faultsFull, ends: make(map[string]string), dumps: make(map[string]string)}
 	if f.tcp {
 		x.redis = redistest.StartTCP(t)
 	} else {
@@ -255,10 +270,14 @@ func (f fault) try(t *testing.T, r *row) {
 // worker starts one; its number is in its User-Agent.
 func (f *trouble) worker(i int) *process {
 	env := f.env
-	defer func() { f.env = env }()
+	defer func() { f.env, f.launch = env, nil }()
+	if off := f.clocks[i]; off != 0 {
+		f.launch = func(cmd *exec.Cmd) error { return startSkewed(cmd, off) }
+	}
 	f.env = append(slices.Clone(env), fmt.Sprintf("HARVEST_CONTACT=worker-%d@example.org", i))
 	w := f.start("worker", "--concurrency", strconv.Itoa(f.concurrency))
 	f.pids[i].Store(int64(w.cmd.Process.Pid))
+	f.ran = append(f.ran, w)
 	return w
 }
 
@@ -294,7 +313,12 @@ func (f *trouble) reach(pictures int) {
 // until waits for something, and keeps workers alive meanwhile.
 func (f *trouble) until(what string, ok func() bool) {
 	f.t.Helper()
-	eventually(f.t, commandWithin, what, func() bool {
+	f.untilWithin(commandWithin, what, ok)
+}
+
+func (f *trouble) untilWithin(within time.Duration, what string, ok func() bool) {
+	f.t.Helper()
+	eventually(f.t, within, what, func() bool {
 		f.renew()
 		return ok()
 	})
@@ -304,7 +328,7 @@ func (f *trouble) until(what string, ok func() bool) {
 func (f *trouble) pass(d time.Duration) {
 	f.t.Helper()
 	end := time.Now().Add(d)
-	f.until("the time is over", func() bool { return time.Now().After(end) })
+	f.untilWithin(d+soon, "the time is over", func() bool { return time.Now().After(end) })
 }
 
 // untilDone waits for the end of the batch.
@@ -323,6 +347,7 @@ func (f *trouble) verify(r *row, sums map[string]string) {
 	f.t.Helper()
 	files := make(map[string]bool)
 	seen := make(map[string]bool)
+	stored := f.stored()
 	for i, rec := range f.results("names") {
 		want := f.ends[rec.Name]
 		if want == "" {
@@ -342,10 +367,10 @@ func (f *trouble) verify(r *row, sums map[string]string) {
 			continue
 		}
 		file := rec.Pictures[0].File
-		if !filepath.IsAbs(file) {
+		if f.bucket == nil && !filepath.IsAbs(file) {
 			file = f.path(file)
 		}
-		if got := fileSum(f.t, file); got != sums[rec.Name] || rec.Pictures[0].SHA256 != got || files[file] {
+		if got := stored[file]; got != sums[rec.Name] || rec.Pictures[0].SHA256 != got || files[file] {
 			f.t.Errorf("%q: %s has sha256 %s, record %s, the server sent %s", rec.Name, file, got, rec.Pictures[0].SHA256, sums[rec.Name])
 			continue
 		}
@@ -355,7 +380,7 @@ func (f *trouble) verify(r *row, sums map[string]string) {
 	if r.records != len(f.names) || r.right != len(f.names)-len(f.ends) {
 		f.t.Errorf("%d records and %d files are right, want %d and %d", r.records, r.right, len(f.names), len(f.names)-len(f.ends))
 	}
-	for _, file := range filesBelow(f.t, filepath.Join(f.store(), "names")) {
+	for file := range stored {
 		if !files[file] {
 			f.t.Errorf("%s belongs to no record", file)
 		}
@@ -372,7 +397,109 @@ func (f *trouble) verify(r *row, sums map[string]string) {
 	if asked := len(c.Names); asked < r.right {
 		f.t.Errorf("%d names were asked about, want %d", asked, len(f.names))
 	}
-	r.extra = c.Lookups - len(f.names)
+	r.extra = c.Lookups - len(f.names) - f.others
+	f.stop()
+	f.verifyTemps()
+	r.lines = f.verifyLogs()
+}
+
+// stored returns the SHA-256 of every file of the batch, in hex, by its place.
+func (f *trouble) stored() map[string]string {
+	f.t.Helper()
+	if f.bucket != nil {
+		return f.bucket.sums(f.t)
+	}
+	sums := make(map[string]string)
+	for _, file := range filesBelow(f.t, filepath.Join(f.store(), "names")) {
+		sums[file] = fileSum(f.t, file)
+	}
+	return sums
+}
+
+// stop ends the workers.
+func (f *trouble) stop() {
+	f.t.Helper()
+	for i, w := range f.workers {
+		w.signal(syscall.SIGTERM)
+		if e := w.wait(soon); e.code != 0 {
+			f.t.Errorf("worker %d: %v", i, e)
+		}
+	}
+}
+
+// verifyTemps looks at what is in the store besides pictures and its ID.
+// Workers that end by themselves leave nothing. What killed ones left is made
+// as old as it has to be, and goes.
+func (f *trouble) verifyTemps() {
+	f.t.Helper()
+	if f.bucket != nil {
+		return // it has no such files, and all objects were looked at
+	}
+	for pid := range f.temps() {
+		for _, w := range f.workers {
+			if w.cmd.Process.Pid == pid {
+				f.t.Errorf("worker %d left a temporary file, though it ended in peace", pid)
+			}
+		}
+	}
+	long := time.Now().Add(-time.Hour)
+	for _, file := range f.besides() {
+		if err := os.Chtimes(file, long, long); err != nil {
+			f.t.Error(err)
+		}
+	}
+	// A worker counts as alive for some seconds after it was killed.
+	eventually(f.t, soon, "nothing is left in the store besides pictures and its ID", func() bool {
+		if len(f.besides()) == 0 {
+			return true
+		}
+		f.run("harvest", "doctor", "--repair")
+		return false
+	})
+}
+
+// besides returns the files in the store that are neither pictures nor its ID.
+func (f *trouble) besides() []string {
+	f.t.Helper()
+	return slices.DeleteFunc(filesBelow(f.t, f.store()), func(file string) bool {
+		return filepath.Base(file) == ".harvest-store" || strings.HasPrefix(file, filepath.Join(f.store(), "names")+"/")
+	})
+}
+
+// verifyLogs looks at what the workers said: each line can be read by a
+// program, and there are few. It returns how many the one wrote that wrote
+// the most.
+func (f *trouble) verifyLogs() int {
+	f.t.Helper()
+	most := 0
+	for _, w := range f.ran {
+		lines := strings.Split(strings.TrimSpace(w.stderr.String()), "\n")
+		if limit := 20 + 2*w.took.Seconds(); float64(len(lines)) > limit {
+			f.t.Errorf("a worker wrote %d lines in %v, want at most %.0f", len(lines), w.took, limit)
+		}
+		for _, line := range lines {
+			var parsed struct{ Level, Msg string }
+			if err := json.Unmarshal([]byte(line), &parsed); line != "" && (err != nil || parsed.Level == "" || parsed.Msg == "") {
+				f.t.Errorf("this line does not parse (%v): %q", err, line)
+			}
+		}
+		most = max(most, len(lines))
+	}
+	return most
+}
+
+// Every fault that is tried stands in the manual, with what one sees of it.
+func TestFaultsStandInTheManual(t *testing.T) {
+	t.Parallel()
+	manual, err := os.ReadFile(filepath.Join("..", "docs", "operations.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range faults() {
+		if f.manual == "" || !strings.Contains(string(manual), "\n| "+f.manual+" | ") {
+			t.Errorf("%s: docs/operations.md has no row %q", f.name, f.manual)
+		}
+	}
 }
 
 // proxy stands before a server and cuts connections in mid-reply.
@@ -456,7 +583,7 @@ func (f *trouble) do(args ...any) any {
 
 // temps returns the processes that are writing a file just now.
 func (f *trouble) temps() map[int]bool {
-	entries, err := os.ReadDir(f.path("harvest-data", "pictures", ".tmp"))
+	entries, err := os.ReadDir(filepath.Join(f.store(), ".tmp"))
 	if err != nil {
 		return nil
 	}

@@ -91,6 +91,8 @@ type machine struct {
 	t   *testing.T
 	dir string
 	env []string
+	// launch, if set, starts programs another way.
+	launch func(*exec.Cmd) error
 }
 
 func newMachine(t *testing.T) *machine {
@@ -187,7 +189,11 @@ func (m *machine) start(program string, args ...string) *process {
 		m.t.Fatal(err)
 	}
 	p.stdin, p.began = stdin, time.Now()
-	if err := cmd.Start(); err != nil {
+	launch := (*exec.Cmd).Start
+	if m.launch != nil {
+		launch = m.launch
+	}
+	if err := launch(cmd); err != nil {
 		m.t.Fatalf("start %s: %v", p.what, err)
 	}
 	go func() {

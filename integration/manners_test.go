@@ -254,3 +254,45 @@ func TestADayBesideGoodNames(t *testing.T) {
 		t.Errorf("took %v beside, %v alone", beside, alone)
 	}
 }
+
+// A host that takes requests and never answers keeps the names of others
+// waiting little: it has as many slots as its limit, and as many more names
+// wait for those. The ratio is printed, and held with room for a busy machine.
+func TestASilentHostBesideGoodNames(t *testing.T) {
+	t.Parallel()
+	const good = 900
+	takeHeavy(t)
+	run := func(t *testing.T, silent int) (p95 time.Duration) {
+		over := make(chan struct{})
+		mute := newPictureHost(t, func(int, http.ResponseWriter) bool { <-over; return true })
+		t.Cleanup(func() { close(over) })
+		well := newPictureHost(t, nil)
+		m, _ := mannered(t, mute, well)
+		m.set("HARVEST_PICTURE_HOSTS=" + mute.host() + "=in_flight:4")
+		var b strings.Builder
+		for i := range good {
+			if i*silent/good != (i+1)*silent/good {
+				fmt.Fprintf(&b, "0-%d\n", i)
+			}
+			fmt.Fprintf(&b, "1-%d\n", i)
+		}
+		m.write("names.txt", b.String())
+		m.ok("enqueue", "--file", "names.txt", "--provider", "own")
+		w := m.start("worker", "--concurrency", "16")
+		m.untilStatus(commandWithin, "names", "all good names are done", func(s batchStatus) bool { return s.States["done"] == good })
+		if n := mute.visits(); (n > 0) != (silent > 0) || n > silent {
+			t.Errorf("the silent host was asked %d times for %d names", n, silent)
+		}
+		w.kill()
+		well.mu.Lock()
+		defer well.mu.Unlock()
+		return well.came[good*95/100].Sub(well.came[0])
+	}
+	alone := run(t, 0)
+	beside := run(t, 100)
+	t.Logf("19 of 20 good names: alone after %v, beside 100 of a silent host after %v: ratio %.2f (promised 3)",
+		alone, beside, beside.Seconds()/alone.Seconds())
+	if beside > 3*alone+2*time.Second {
+		t.Errorf("took %v beside, %v alone", beside, alone)
+	}
+}

@@ -101,6 +101,34 @@ func TestSlowProvider(t *testing.T) {
 	t.Logf("%d names beside a silent service: %v", n, e.took)
 }
 
+// Names of a small batch wait while nobody listens where their service should
+// be, and no try of any is used.
+func TestServiceOutOfReach(t *testing.T) {
+	t.Parallel()
+	const n = 9
+	m := newMachine(t)
+	m.onRedis()
+	address := "127.0.0.1:" + strconv.Itoa(redistest.FreePort(t))
+	m.set("HARVEST_PROVIDERS_BASE_URLS=people=http://"+address, "HARVEST_WORKER_MAX_ATTEMPTS=1")
+	names := m.writeNames("names.txt", n)
+	w := m.start("worker")
+	waiting := m.start("enqueue", "--file", "names.txt", "--wait")
+	w.says("tasks wait and try again by themselves; no name is lost")
+	w.says("connection refused")
+	w.says("lookups are held back")
+	if s := m.status("names"); s.States["queued"] != n {
+		t.Errorf("status %+v, want all %d queued", s, n)
+	}
+	startDemo(m, "--people", strconv.Itoa(n), "--listen", address)
+	if e := waiting.wait(commandWithin); e.code != 0 {
+		t.Fatal(e)
+	}
+	m.checkDone("names", names, expected(t, demo.Config{People: n}, names))
+	if lines := strings.Count(w.stderr.String(), "\n"); lines > 40 {
+		t.Errorf("the worker wrote %d lines", lines)
+	}
+}
+
 // A worker leaves the queue of a provider alone that it does not know, and
 // says so; one that knows it does the names.
 func TestUnknownProviderOfQueue(t *testing.T) {

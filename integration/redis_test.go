@@ -5,6 +5,7 @@ package integration
 import (
 	"context"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
@@ -322,16 +323,25 @@ func (m *machine) everyCommand(t *testing.T) {
 		{"harvest", "results", "names"},
 		{"harvest", "results", "names", "--state", "not_found", "--json"},
 		{"harvest", "results", "--name", names[0]},
+		{"harvest", "doctor"},
+		{"harvest", "doctor", "names", "--repair"},
+		{"harvest", "verify", "names"},
+		{"harvest", "duplicates", "names"},
+		{"harvest", "export", "names", "--to", "names.csv"},
 		{"harvest", "retry", "names", "--state", "not_found", "--yes"},
 		{"enqueue", "--file", "names.txt", "--wait"},
 		{"enqueue", "--file", "names.txt", "--sync", "--yes"},
 		{"harvest", "forget", names[0], "--yes"},
 	}...)
+	m.write("names.jsonl", m.ok("harvest", "results", "names", "--json").stdout)
+	m.serves("/api/v1/batches", "/batches/names", "/queues/api/queues", "/queues/api/redis_info")
 	w.signal(syscall.SIGTERM)
 	if e := w.wait(soon); e.code != 0 {
 		t.Error(e)
 	}
 	run([][]string{
+		{"harvest", "import", "names.jsonl", "--batch", "copy"},
+		{"harvest", "delete", "copy", "--yes"},
 		{"enqueue", "--file", "more.txt"},
 		{"harvest", "pause", "more", "--yes"},
 		{"harvest", "resume", "more", "--yes"},
@@ -346,4 +356,23 @@ func (m *machine) everyCommand(t *testing.T) {
 			t.Errorf("the worker says %s:\n%s", never, w.stderr.String())
 		}
 	}
+}
+
+// serves asks `harvest serve` for each path.
+func (m *machine) serves(paths ...string) {
+	m.t.Helper()
+	p := m.start("harvest", "serve", "--listen", "127.0.0.1:0")
+	p.says("http://127.0.0.1:")
+	for _, path := range paths {
+		resp, err := http.Get(demoURL.FindString(p.stderr.String()) + path)
+		if err != nil {
+			m.t.Fatal(err)
+		}
+		resp.Body.Close()
+		if resp.StatusCode != http.StatusOK {
+			m.t.Errorf("%s is answered with %s", path, resp.Status)
+		}
+	}
+	p.signal(syscall.SIGTERM)
+	p.wait(soon)
 }

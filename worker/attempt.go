@@ -89,8 +89,9 @@ func (a *attempts) run(ctx context.Context, r tasks.Ref, rank, before int, s ste
 	}
 	// A run that asynq counted and we did not never came back.
 	retried, _ := asynq.GetRetryCount(ctx)
-	b.Suspect = b.Suspect || retried+before > b.Counted
-	err = a.goThrough(ctx, r, rank, b, s)
+	died := retried + before - b.Counted
+	b.Suspect = b.Suspect || died > 0
+	err = a.goThrough(ctx, r, rank, b, died, s)
 	if err != nil && !errors.Is(err, asynq.SkipRetry) {
 		return err
 	}
@@ -101,8 +102,9 @@ func (a *attempts) run(ctx context.Context, r tasks.Ref, rank, before int, s ste
 	return err
 }
 
-// goThrough takes a run that may have something to do to its end.
-func (a *attempts) goThrough(ctx context.Context, r tasks.Ref, rank int, b results.Begun, s step) error {
+// goThrough takes a run that may have something to do to its end. died is how
+// many runs of its task never came back.
+func (a *attempts) goThrough(ctx context.Context, r tasks.Ref, rank int, b results.Begun, died int, s step) error {
 	due, err := s.due(ctx, b)
 	if turn, ok := errors.AsType[*again](err); ok {
 		return turn
@@ -123,7 +125,7 @@ func (a *attempts) goThrough(ctx context.Context, r tasks.Ref, rank int, b resul
 		return a.giveUp(ctx, r, rank, s, e, "", true)
 	}
 	token := strconv.FormatUint(rand.Uint64(), 36)
-	host, err := a.turn(ctx, r, rank, b, s, token)
+	host, err := a.turn(ctx, r, rank, b, died, s, token)
 	if err == nil {
 		return nil
 	}
@@ -131,8 +133,9 @@ func (a *attempts) goThrough(ctx context.Context, r tasks.Ref, rank int, b resul
 }
 
 // turn waits for the host, then works among others, or alone if the name is
-// suspected of killing workers.
-func (a *attempts) turn(ctx context.Context, r tasks.Ref, rank int, b results.Begun, s step, token string) (host string, err error) {
+// suspected of killing workers. died is how many runs of its task never came
+// back.
+func (a *attempts) turn(ctx context.Context, r tasks.Ref, rank int, b results.Begun, died int, s step, token string) (host string, err error) {
 	done, err := s.wait(ctx, a.leaving, b)
 	if err != nil {
 		return "", err
@@ -151,6 +154,13 @@ func (a *attempts) turn(ctx context.Context, r tasks.Ref, rank int, b results.Be
 		a.observer.Crashed(kindOf(rank), false)
 		if err := a.db.Mark(ctx, r, rank, token, true); err != nil {
 			return "", failure.New(failure.ReasonInternal, failure.Hold, err)
+		}
+		if died > 0 {
+			// An epoch has tasks of its own, which count anew.
+			death := fmt.Sprintf("%d.%d", r.Epoch-b.Birth, died)
+			if err := a.db.NoteDeath(ctx, r, rank, death); err != nil {
+				return "", failure.New(failure.ReasonInternal, failure.Hold, err)
+			}
 		}
 		defer func() {
 			late, cancel := detached(ctx)
@@ -198,7 +208,7 @@ func (a *attempts) verdict(ctx context.Context, r tasks.Ref, rank int, s step, h
 	late, cancel := detached(ctx)
 	defer cancel()
 	wait := e.Kind == failure.Hold
-	tries, waits, open, cerr := a.db.CountTry(late, r, rank, token, wait)
+	tries, waits, open, cerr := a.db.CountTry(late, r, rank, token, e)
 	switch {
 	case cerr != nil:
 		return a.putOff(ctx, r, cerr)

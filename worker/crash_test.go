@@ -158,8 +158,22 @@ func TestANameThatKillsItsWorker(t *testing.T) {
 			if f := r.record("names", "n1").Explain(); f != nil {
 				t.Errorf("a name beside it failed: %+v", f)
 			}
-			if f := r.record("names", killer).Explain(); f == nil || f.Reason != failure.ReasonCrashed {
+			rec := r.record("names", killer)
+			if f := rec.Explain(); f == nil || f.Reason != failure.ReasonCrashed {
 				t.Errorf("the killer's failure is %+v, want crashed", f)
+			}
+			// What a dead worker had in hand is told of as well.
+			died, ended := 0, 0
+			for _, e := range rec.History {
+				switch {
+				case e.What == results.WorkerDied:
+					died++
+				case e.Reason == failure.ReasonCrashed:
+					ended++
+				}
+			}
+			if died < 2 || ended != 1 {
+				t.Errorf("the killer's history is %+v, want 2 deaths and its end", rec.History)
 			}
 		})
 	}
@@ -171,7 +185,8 @@ func (r *rig) resumeTried(batch string, names []string) {
 	r.t.Helper()
 	refs := r.add(batch, "people", names...)
 	for try := range worker.DefaultConfig().MaxAttempts - 1 {
-		if _, _, ok, err := r.db.CountTry(r.t.Context(), refs[0], results.LookupRank, fmt.Sprint("try ", try), false); !ok || err != nil {
+		if _, _, ok, err := r.db.CountTry(r.t.Context(), refs[0], results.LookupRank, fmt.Sprint("try ", try),
+			failure.Newf(failure.ReasonTimeout, failure.Temporary, "slow")); !ok || err != nil {
 			r.t.Fatalf("count a try: %v, %v", ok, err)
 		}
 	}
@@ -250,6 +265,9 @@ func reclaim(t *testing.T, r *rig) {
 				t.Fatal(err)
 			}
 			if err := r.db.Suspect(t.Context(), p.Ref, p.Rank); err != nil {
+				t.Fatal(err)
+			}
+			if err := r.db.NoteDeath(t.Context(), p.Ref, p.Rank, fmt.Sprint("r", time.Now().UnixNano())); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -2,6 +2,7 @@ package worker_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -12,10 +13,12 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/picharvest/picharvest/internal/failure"
+	"github.com/picharvest/picharvest/internal/fetch"
 	"github.com/picharvest/picharvest/internal/gate"
 	"github.com/picharvest/picharvest/internal/lookup"
 	"github.com/picharvest/picharvest/internal/results"
 	"github.com/picharvest/picharvest/tasks"
+	"github.com/picharvest/picharvest/worker"
 )
 
 // A service that is down burns no name: the batch waits, and goes on when the
@@ -54,6 +57,100 @@ func TestAServiceThatIsDownBurnsNoName(t *testing.T) {
 		}
 		t.Logf("asked %d times while it was down", failures.Load())
 	})
+}
+
+// Where nobody answers at a service's address, no try of any name is used, with
+// however few names and tries.
+func TestAServiceOutOfReachBurnsNoName(t *testing.T) {
+	t.Parallel()
+	for _, n := range []int{1, 9} {
+		t.Run(fmt.Sprint(n), func(t *testing.T) {
+			t.Parallel()
+			onBoth(t, func(t *testing.T, r *rig) {
+				r.cfg.MaxAttempts = 1
+				r.breaker = gate.Breaker{After: 3, Delay: 100 * time.Millisecond, MaxDelay: 400 * time.Millisecond, Ramp: 8}
+				away := failure.New(failure.ReasonNetwork, failure.Temporary, errors.New("connect: connection refused"))
+				away.Unreached = true
+				var asked counter
+				r.provide("people", func(context.Context, string) (lookup.Answer, error) {
+					if asked.add("") < n+10 {
+						return lookup.Answer{}, away
+					}
+					return lookup.Answer{Verdict: lookup.NotFound}, nil
+				})
+				var names []string
+				for i := range n {
+					names = append(names, fmt.Sprint("n", i))
+				}
+				r.enqueue("names", "people", names...)
+				r.hurry()
+				r.start("people")
+				r.until("the provider is held back", func() bool {
+					keys := r.rdb.Keys(t.Context(), "*breaker:people").Val()
+					return len(keys) == 1 && r.rdb.HGet(t.Context(), keys[0], "state").Val() == "open"
+				})
+				if diff := cmp.Diff(results.Counts{results.NotFound: int64(n)}, r.finished("names")); diff != "" {
+					t.Errorf("counts differ (-want +got):\n%s", diff)
+				}
+				for _, name := range names {
+					if rec := r.record("names", name); rec.FailedTries != 0 {
+						t.Errorf("%s: %d tries failed, want 0", name, rec.FailedTries)
+					}
+				}
+			})
+		})
+	}
+}
+
+// notThere is a fetcher to whom nobody listens, for so many requests.
+type notThere struct {
+	worker.Fetcher
+	left *atomic.Int64
+}
+
+func (n notThere) Do(ctx context.Context, r fetch.Request) (*fetch.Response, error) {
+	if n.left.Add(-1) < 0 {
+		return n.Fetcher.Do(ctx, r)
+	}
+	away := failure.New(failure.ReasonNetwork, failure.Temporary, errors.New("connect: connection refused"))
+	away.Unreached = true
+	return nil, away
+}
+
+// The same holds for pictures at the service's own host, and for its rules.
+func TestAHostOutOfReachBurnsNoName(t *testing.T) {
+	t.Parallel()
+	for name, wrap := range map[string]func(p *worker.Provider, r *rig, left *atomic.Int64){
+		"pictures": func(p *worker.Provider, _ *rig, left *atomic.Int64) { p.Pictures = notThere{p.Pictures, left} },
+		"rules": func(p *worker.Provider, r *rig, left *atomic.Int64) {
+			p.LookupRobots = notThere{p.Robots, left}
+			p.LookupURL = func(q lookup.Query) (string, error) { return r.site.url(q.Name), nil }
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := newMiniRig(t)
+			r.cfg.MaxAttempts = 1
+			r.breaker = gate.Breaker{After: 3, Delay: 100 * time.Millisecond, MaxDelay: 400 * time.Millisecond, Ramp: 8}
+			left := new(atomic.Int64)
+			left.Store(1 << 30)
+			p := r.provide("people", func(_ context.Context, name string) (lookup.Answer, error) {
+				return found([]string{r.site.url(name)}), nil
+			})
+			p.Host = r.site.host()
+			wrap(p, r, left)
+			r.enqueue("names", "people", "Brus Lee")
+			r.hurry()
+			r.start("people")
+			r.until("the provider is held back", func() bool {
+				s, err := r.state()
+				return err == nil && len(s[p.Host].Breakers) == 1 && s[p.Host].Breakers[0].Open
+			})
+			if rec := r.record("names", "Brus Lee"); !rec.State.Open() || rec.FailedTries != 0 {
+				t.Errorf("%s after %d failed tries, want it open and none", rec.State, rec.FailedTries)
+			}
+		})
+	}
 }
 
 // A provider that cannot be asked has its queues paused for asynq and all who

@@ -115,28 +115,29 @@ func (h *hosts) heed(ctx context.Context, host string, err error) {
 	}
 }
 
-// judge tells the provider's breaker how a lookup went. It returns err, or a
-// hold where the service is down: then the name is not to blame.
+// judge tells the provider's breaker how a lookup went. first says that the
+// name has not failed before. It returns err, or a hold where the service is
+// down or was not reached at all: then the name is not to blame.
 func (h *hosts) judge(ctx context.Context, a gate.Ask, err error, first bool) error {
 	if ctx.Err() != nil {
 		return err // cut off by ourselves
 	}
 	e := failure.From(err)
-	reason := failure.Reason("")
+	reason, unreached := failure.Reason(""), false
 	if e != nil {
-		reason = e.Reason
+		reason, unreached = e.Reason, e.Unreached
 	}
-	held, gerr := h.gate.Report(ctx, a, reason, first)
+	held, gerr := h.gate.Report(ctx, a, reason, first || unreached)
 	if gerr != nil {
 		h.log.Warn("other workers may not know that a service is down", "provider", a.Breaker, "error", gerr)
 	}
-	if held <= 0 {
+	switch {
+	case held > 0:
+		err = fmt.Errorf("%s is held back: %w", a.Breaker, e)
+	case !unreached:
 		return err
 	}
-	return &failure.Error{
-		Reason: e.Reason, Kind: failure.Hold, RetryAfter: max(held, e.RetryAfter),
-		Err: fmt.Errorf("%s is held back: %w", a.Breaker, e),
-	}
+	return &failure.Error{Reason: e.Reason, Kind: failure.Hold, RetryAfter: max(held, e.RetryAfter), Status: e.Status, Err: err}
 }
 
 // judgePicture does so for a picture at the lookup's own host. Only a failure

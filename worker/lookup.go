@@ -147,6 +147,9 @@ func (s *lookupStep) work(ctx context.Context, b results.Begun, leave func()) (s
 	p := s.providers.must(b)
 	if s.refused != nil {
 		s.hosts.heed(ctx, p.Host, s.refused)
+		if failure.From(s.refused).Unreached {
+			return p.Host, s.hosts.judge(ctx, s.hosts.lookup(b.Provider, p), s.refused, true)
+		}
 		return p.Host, s.refused
 	}
 	record, state, err := s.ask(ctx, p, b)

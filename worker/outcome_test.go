@@ -399,7 +399,8 @@ func TestWaitsAreBounded(t *testing.T) {
 	})
 	ref := r.enqueue("names", "people", "Brus Lee")[0]
 	for i := range 18 {
-		if _, _, ok, err := r.db.CountTry(t.Context(), ref, results.LookupRank, fmt.Sprint("run", i), true); !ok || err != nil {
+		if _, _, ok, err := r.db.CountTry(t.Context(), ref, results.LookupRank, fmt.Sprint("run", i),
+			&failure.Error{Reason: failure.ReasonRateLimited, Kind: failure.Hold}); !ok || err != nil {
 			t.Fatal(ok, err)
 		}
 	}
@@ -506,5 +507,41 @@ func TestSettledIsCalledOncePerName(t *testing.T) {
 		if n := told.get("names " + name + " " + state); n != 1 {
 			t.Errorf("%s was told %d times, want once", name, n)
 		}
+	}
+}
+
+// What went wrong with a name, and when, can be told when all is well again.
+func TestHistory(t *testing.T) {
+	t.Parallel()
+	r := newMiniRig(t)
+	var asked counter
+	r.site.answer("1", reply{status: http.StatusInternalServerError}, reply{status: http.StatusOK, body: pixels(8)})
+	r.provide("people", func(_ context.Context, name string) (lookup.Answer, error) {
+		if asked.add(name); asked.get(name) == 1 {
+			return lookup.Answer{}, &failure.Error{Reason: failure.ReasonUnavailable, Kind: failure.Temporary, Status: http.StatusBadGateway}
+		}
+		return found([]string{r.site.url("1")}), nil
+	})
+	r.enqueue("names", "people", "Brus Lee")
+	r.hurry()
+	r.start()
+	if diff := cmp.Diff(results.Counts{results.Done: 1}, r.finished("names")); diff != "" {
+		t.Errorf("counts differ (-want +got):\n%s", diff)
+	}
+	want := []results.Event{
+		{Generation: 1, Rank: 0, What: results.TryFailed, Reason: failure.ReasonUnavailable, Status: http.StatusBadGateway},
+		{Generation: 1, Rank: 0, What: results.TrySucceeded},
+		{Generation: 1, Rank: 1, What: results.TryFailed, Reason: failure.ReasonUnavailable, Status: http.StatusInternalServerError},
+		{Generation: 1, Rank: 1, What: results.TrySucceeded},
+	}
+	got := r.record("names", "Brus Lee").History
+	for i := range got {
+		if got[i].At.IsZero() {
+			t.Errorf("event %d has no time", i)
+		}
+		got[i].At = time.Time{}
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("history differs (-want +got):\n%s", diff)
 	}
 }

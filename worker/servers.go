@@ -99,6 +99,7 @@ func roundTrip(ctx context.Context, rdb redis.UniversalClient) time.Duration {
 // typed makes an asynq handler of one that takes a decoded payload.
 func typed[P any](taskType string, decode func([]byte) (P, error), log *slog.Logger, handle func(context.Context, P) error) asynq.Handler {
 	return asynq.HandlerFunc(func(ctx context.Context, t *asynq.Task) error {
+		growStack()
 		if t.Type() != taskType {
 			return reject(ctx, log, fmt.Errorf("%w: type %q in a queue for %q", tasks.ErrPayload, t.Type(), taskType))
 		}

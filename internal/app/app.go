@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"os"
 	"runtime/debug"
+	"strconv"
 	"strings"
 	"time"
 
@@ -160,6 +161,7 @@ func (a *App) Reclaim(ctx context.Context) error {
 		return fmt.Errorf("put interrupted tasks back: %w", err)
 	}
 	inspector := asynq.NewInspectorFromRedisClient(a.Conn.Plain)
+	death := "r" + strconv.FormatInt(time.Now().Unix(), 36)
 	for queue, ids := range moved {
 		for _, id := range ids {
 			info, err := inspector.GetTaskInfo(queue, id)
@@ -171,6 +173,9 @@ func (a *App) Reclaim(ctx context.Context) error {
 				continue // the worker archives it with its reason
 			}
 			if err := a.DB.Suspect(ctx, ref, rank); err != nil && !errors.Is(err, results.ErrNoBatch) {
+				return err
+			}
+			if err := a.DB.NoteDeath(ctx, ref, rank, death); err != nil && !errors.Is(err, results.ErrNoBatch) {
 				return err
 			}
 		}

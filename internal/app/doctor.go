@@ -494,9 +494,7 @@ func (d *doctor) swept(r sweep.Report) {
 			d.warn(check, fmt.Sprintf("only %d of its open names were looked at", b.Looked), "the workers' sweeper goes on through all of them")
 		}
 	}
-	if r.Temps > 0 {
-		d.tell(Finding{Check: "store", Verdict: Repaired, Detail: fmt.Sprintf("%d temporary files of dead workers were removed", r.Temps)})
-	}
+	found("store", r.Temps, fmt.Sprintf("%d temporary files of workers that are gone lie in it", r.Temps))
 	for _, err := range r.Errs {
 		d.problem("queues", err.Error(), "")
 	}

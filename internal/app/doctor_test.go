@@ -79,6 +79,19 @@ func TestDoctor(t *testing.T) {
 			w.alive(t)
 			w.inHand(t, w.add(t, time.Hour, "Ada")[0], "", false)
 		}, problem: "1 tasks are in hand without a lease", repaired: "1 tasks are in hand without a lease"},
+		"files that a worker left which was killed": {prepare: func(t *testing.T, w *ward) {
+			left := filepath.Join(w.s.PicturesFolder(), ".tmp", "gone-1~AAAA1")
+			if err := os.MkdirAll(filepath.Dir(left), 0o755); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(left, []byte("half"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			long := time.Now().Add(-time.Hour)
+			if err := os.Chtimes(left, long, long); err != nil {
+				t.Fatal(err)
+			}
+		}, problem: "store: 1 temporary files of workers that are gone", repaired: "store: 1 temporary files"},
 		"a key of another program in a batch": {prepare: func(t *testing.T, w *ward) {
 			w.alive(t)
 			w.add(t, 0, "Ada")

@@ -9,7 +9,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"time"
 
 	"github.com/picharvest/picharvest/configs"
 	"github.com/picharvest/picharvest/internal/storage"
@@ -102,11 +101,6 @@ func isStore(ctx context.Context, s configs.Settings) (bool, error) {
 		return false, err
 	}
 	return true, store.Close()
-}
-
-// temps is a store that dead processes leave temporary files in.
-type temps interface {
-	RemoveTemps(ctx context.Context, age time.Duration, dead func(owner string) bool) (int, error)
 }
 
 // PicturePath returns where a stored picture lies: a URL where the store is

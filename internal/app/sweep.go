@@ -13,8 +13,8 @@ func (a *App) Sweeper(store storage.Store, ill func(error)) *sweep.Sweeper {
 		Redis: a.Conn.Plain, Namespace: a.Conn.Namespace, DB: a.DB, Restore: a.Enqueuer().Restore,
 		Ill: ill, Logger: a.Logger, ID: owner(),
 	}
-	if t, ok := store.(temps); ok {
-		d.RemoveTemps = t.RemoveTemps
+	if t, ok := store.(sweep.Temps); ok {
+		d.Temps = t
 	}
 	return sweep.New(d)
 }

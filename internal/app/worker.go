@@ -9,6 +9,7 @@ import (
 	"github.com/picharvest/picharvest/internal/picture"
 	"github.com/picharvest/picharvest/internal/results"
 	"github.com/picharvest/picharvest/internal/storage"
+	"github.com/picharvest/picharvest/internal/sweep"
 	"github.com/picharvest/picharvest/worker"
 )
 
@@ -77,7 +78,7 @@ func (a *App) Gate() *gate.Gate {
 
 // clean removes what dead processes of this machine left unfinished.
 func (a *App) clean(ctx context.Context, store storage.Store) error {
-	t, ok := store.(temps)
+	t, ok := store.(sweep.Temps)
 	if !ok || a.Embedded == nil || !a.Embedded.Owner() || !a.Embedded.Alone() {
 		return nil
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -134,6 +135,42 @@ func batchWords(batches []results.Batch) string {
 		return "batch " + batches[0].Name
 	}
 	return fmt.Sprintf("%d batches", len(batches))
+}
+
+const (
+	// maxNames bounds the names among which a mistyped one is looked for, over
+	// all batches.
+	maxNames = 5000
+	// maxNear is how many of them are offered.
+	maxNear = 5
+)
+
+// nameHint offers the names of the batches that are most like name, none if it
+// is one of them.
+func nameHint(ctx context.Context, a *app.App, name string, batches ...results.Batch) (string, error) {
+	var known []string
+	for _, b := range batches {
+		for r, err := range a.DB.Each(ctx, b, results.Query{}) {
+			if isKeyError(err) || len(known) == maxNames {
+				break
+			}
+			if err != nil && !results.IsRecordError(err) {
+				return "", err
+			}
+			if !r.Forgotten {
+				known = append(known, r.Name)
+			}
+		}
+	}
+	slices.Sort(known)
+	like := nearest.Words(name, slices.Compact(known))
+	if len(like) == 0 || like[0] == name {
+		return "", nil
+	}
+	for i := range like {
+		like[i] = strconv.Quote(like[i])
+	}
+	return "; did you mean " + strings.Join(like[:min(len(like), maxNear)], " or ") + "?", nil
 }
 
 // hint offers the known words that are most like word, or all of them where

@@ -2,6 +2,8 @@ package cli_test
 
 import (
 	"errors"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"testing"
@@ -44,9 +46,15 @@ func scripts(t *testing.T, folder, redisURL string) {
 			env.Setenv("NO_COLOR", "1")
 			env.Setenv("TZ", "UTC")
 			env.Setenv("REDIS", redisURL)
+			down := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+				http.Error(w, "down", http.StatusInternalServerError)
+			}))
+			env.Defer(down.Close)
+			env.Setenv("DOWN", down.URL)
 			// Bytes that a script's text cannot hold.
 			return errors.Join(
 				os.WriteFile(filepath.Join(env.WorkDir, "some.txt"), []byte("Brus Lee\n\x1b[31mevil\nJack Chen\ntwo\tcolumns\n"), 0o600),
+				os.WriteFile(filepath.Join(env.WorkDir, "latin.csv"), []byte("name;age\nBr\xfcs Lee;30\nJo\xe3o;31\n"), 0o600),
 				os.WriteFile(filepath.Join(env.WorkDir, "picture.bin"), []byte("\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR"), 0o600),
 			)
 		},

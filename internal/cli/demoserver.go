@@ -122,6 +122,10 @@ func listenDemo(ctx context.Context, file string) (net.Listener, error) {
 			return ln, nil
 		}
 	}
+	// With a Redis of its own a run needs no data folder but for this.
+	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+		return nil, fmt.Errorf("start the demo server: %w", err)
+	}
 	ln, err := lc.Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, fmt.Errorf("start the demo server: %w", err)

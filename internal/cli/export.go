@@ -210,6 +210,12 @@ func (e *exportFlags) run(ctx context.Context, env *Env, a *app.App, b results.B
 		Describe: func(r results.Record) recordjson.Name { return describe(b, r, store) },
 		Wanted:   licences.wanted(),
 		Pictures: pictures,
+		None: func() error {
+			if err := (listing{a: a}).explainNone(ctx, []results.Batch{b}, q); err != nil {
+				return err
+			}
+			return licences.explainNone(b)
+		},
 	}, target, opts)
 	shown.done()
 	if _, ok := errors.AsType[*fs.PathError](err); ok {
@@ -217,14 +223,6 @@ func (e *exportFlags) run(ctx context.Context, env *Env, a *app.App, b results.B
 	}
 	if err != nil {
 		return err
-	}
-	if report.Names == 0 {
-		if err := (listing{a: a}).explainNone(ctx, []results.Batch{b}, q); err != nil {
-			return err
-		}
-		if err := licences.explainNone(b); err != nil {
-			return err
-		}
 	}
 	return e.tell(env, a, report, time.Since(shown.began))
 }

@@ -122,7 +122,14 @@ func batchesWith(ctx context.Context, a *app.App, name, batch string) ([]results
 	if batch != "" {
 		place = "batch " + batch
 	}
-	return nil, usagef("no name %q in %s; names are as they stood in the file, capitals and spaces included", name, place)
+	like, err := nameHint(ctx, a, name, looked...)
+	if err != nil {
+		return nil, err
+	}
+	if like == "" {
+		like = "; names are as they stood in the file, capitals and spaces included"
+	}
+	return nil, usagef("no name %q in %s%s", name, place, like)
 }
 
 // removedWords says what went.

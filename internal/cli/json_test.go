@@ -26,6 +26,7 @@ func TestJSONKeysAreDocumented(t *testing.T) {
 	for heading, v := range map[string]any{
 		"## `harvest results --json`":        recordjson.Name{},
 		"A picture:":                         recordjson.Picture{},
+		"An event of the history:":           recordjson.Event{},
 		"Stale:":                             recordjson.Stale{},
 		"## `harvest status --json`":         statusJSON{},
 		"A refresh:":                         results.Refreshed{},

@@ -125,7 +125,7 @@ func providersTest(env *Env) *cobra.Command {
 		Short: "Ask a provider and show what is taken from its answer",
 		Long: `Ask a provider about one name, and show the request, the status, and what was
 taken from the answer. With --offline the answers recorded beside the definition
-are used and nothing is sent.`,
+are used and nothing is sent: all of them, or that about --name.`,
 		Example: `  harvest providers test wikipedia --offline
   harvest providers test wikipedia --name "Ada Lovelace" --contact you@example.org`,
 		Args: cobra.ExactArgs(1),
@@ -148,8 +148,12 @@ are used and nothing is sent.`,
 			if !def.Asks() {
 				return usagef("provider %s asks nobody; see what it makes of a file with: harvest enqueue --provider %s --file FILE --dry-run", e.Name, e.Name)
 			}
+			if columns := def.Columns(); len(columns) > 0 {
+				return usagef("provider %s asks with the column %q as well; see what it asks with: harvest enqueue --provider %s --file FILE --dry-run",
+					e.Name, columns[0], e.Name)
+			}
 			if offline {
-				return testOffline(env, e, def)
+				return testOffline(env, e, def, name)
 			}
 			if name == "" && len(e.Samples) > 0 {
 				name = e.Samples[0].Name
@@ -175,16 +179,29 @@ are used and nothing is sent.`,
 	c.Flags().StringArrayVar((*[]string)(&params), "param", nil, "`name=value` for the provider, such as lang=de; may be given again")
 	c.Flags().BoolVar(&offline, "offline", false, "use the recorded answers")
 	c.Flags().Var(&most, "max-pictures", "at most `number` pictures, over as many pages as that takes (default: what the provider says)")
-	c.Flags().StringVar(&name, "name", "", "the `name` to ask about (default: that of the first sample)")
+	c.Flags().StringVar(&name, "name", "", "the `name` to ask about (default: that of the first sample; all of them with --offline)")
 	env.setting(c.Flags(), "contact", "contact", "", "`address` that services may write to; some demand one")
 	return c
 }
 
-func testOffline(env *Env, e *lookup.Entry, def *lookup.Definition) error {
+// testOffline shows what is taken from the recorded answers, or from that about
+// one name.
+func testOffline(env *Env, e *lookup.Entry, def *lookup.Definition, name string) error {
 	if len(e.Samples) == 0 {
 		return usagef("provider %s has no recorded answers; test it without --offline", e.Name)
 	}
-	for i, sample := range e.Samples {
+	var samples []lookup.Sample
+	var recorded []string
+	for _, sample := range e.Samples {
+		recorded = append(recorded, sample.Name)
+		if name == "" || name == sample.Name {
+			samples = append(samples, sample)
+		}
+	}
+	if len(samples) == 0 {
+		return usagef("provider %s has no recorded answer about %q%s", e.Name, name, hint(name, recorded))
+	}
+	for i, sample := range samples {
 		reply, err := e.Sample(sample)
 		if errors.Is(err, fs.ErrNotExist) {
 			return usage(err)

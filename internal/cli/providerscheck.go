@@ -54,6 +54,9 @@ func checkDefinition(env *Env, s configs.Settings, file string) error {
 	if err != nil {
 		return usage(err)
 	}
+	if len(e.Samples) == 0 && e.Asks() {
+		fmt.Fprintf(env.Err, "%s: its paths could not be tried: record an answer (curl -si URL > samples/FILE.http) and name it under samples\n", file)
+	}
 	for _, unseen := range e.Unseen() {
 		fmt.Fprintln(env.Err, unseen)
 	}

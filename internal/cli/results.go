@@ -108,7 +108,8 @@ func resultsCommand(env *Env) *cobra.Command {
 		Long: `List what became of each name, in the order of the names file. Without BATCH
 the newest batch is listed, or with --name all of them; --all lists all of them
 too. At most 50 names of a batch are shown unless --limit says otherwise;
---limit 0 shows all, and --after goes on where the footer says. With --json each
+--limit 0 shows all, and --after goes on where the footer says. With --name
+the last tries that failed are listed too, each with its time and reason. With --json each
 name is one object a line, which harvest import reads, and all are written
 unless --limit is given.
 
@@ -208,15 +209,22 @@ func (l listing) tables(ctx context.Context, env *Env, batches []results.Batch, 
 	if err := l.explainNone(ctx, batches, q); err != nil {
 		return err
 	}
+	like := ""
+	if q.Name != "" {
+		var err error
+		if like, err = nameHint(ctx, l.a, q.Name, batches...); err != nil {
+			return err
+		}
+	}
 	if l.several {
-		fmt.Fprintf(env.Err, "none of %d batches has such a name (%s)\n", len(batches), l.a.Place)
+		fmt.Fprintf(env.Err, "none of %d batches has such a name (%s)%s\n", len(batches), l.a.Place, like)
 		return nil
 	}
 	if q.After != (results.Position{}) {
 		fmt.Fprintf(env.Err, "batch %s has no further name\n", batches[0].Name)
 		return nil
 	}
-	fmt.Fprintf(env.Err, "batch %s has no such name (%s)\n", batches[0].Name, l.a.Place)
+	fmt.Fprintf(env.Err, "batch %s has no such name (%s)%s\n", batches[0].Name, l.a.Place, like)
 	return nil
 }
 
@@ -284,6 +292,11 @@ func (l listing) table(ctx context.Context, env *Env, b results.Batch, q results
 	}
 	if err := cols.write(out, rows); err != nil {
 		return shown, err
+	}
+	if q.Name != "" {
+		if err := history(out, last); err != nil {
+			return shown, err
+		}
 	}
 	if err := out.Flush(); err != nil {
 		return shown, err
@@ -368,6 +381,39 @@ func row(r results.Record, store string) []string {
 		r.Name, state(r), pictures, weight, orDash(what), orDash(r.Host),
 		strconv.Itoa(recordjson.Tries(r)), r.Updated.Local().Format(time.DateTime),
 	}
+}
+
+// history writes what happened to a name that had trouble, if it had any.
+func history(w io.Writer, r results.Record) error {
+	events, earlier := r.Past()
+	if len(events) == 0 {
+		return nil
+	}
+	rows := [][]string{{"WHEN", "STEP", "GENERATION", "WHAT"}}
+	if earlier > 0 {
+		rows = append(rows, []string{"earlier", "-", "-", fmt.Sprintf("%d more, not kept", earlier)})
+	}
+	for _, e := range events {
+		step := "lookup"
+		if e.Rank > 0 {
+			step = fmt.Sprintf("picture %d", e.Rank)
+		}
+		what := string(e.What)
+		switch {
+		case e.What == results.WorkerDied:
+			what = "its worker died"
+		case e.Status > 0:
+			what = fmt.Sprintf("%s: %s, answered %d", e.What, e.Reason, e.Status)
+		case e.Reason != "":
+			what = fmt.Sprintf("%s: %s", e.What, e.Reason)
+		}
+		rows = append(rows, []string{e.At.Local().Format(time.DateTime), step, strconv.FormatInt(e.Generation, 10), what})
+	}
+	if _, err := fmt.Fprintln(w); err != nil {
+		return err
+	}
+	var cols columns
+	return cols.write(w, rows)
 }
 
 // state is a record's state, with its marks.

@@ -78,6 +78,14 @@ func everyState(t *testing.T, db *results.DB) {
 	for _, n := range []string{"found", "done", "partial", "failed", "stale", "stale at a picture", "stale and partial", "renewed", "refreshing"} {
 		must(db.CommitLookup(ctx, refs[n], results.Found, l))
 	}
+	for try := range results.MaxHistory + 1 {
+		if _, _, ok, err := db.CountTry(ctx, refs["done"], 2, fmt.Sprint("run", try), slow); !ok || err != nil {
+			t.Fatalf("count a try: %v %v", ok, err)
+		}
+	}
+	if err := db.NoteDeath(ctx, refs["done"], 2, "0.1"); err != nil {
+		t.Fatal(err)
+	}
 	must(db.CommitPicture(ctx, refs["done"], 2, pic("done", 2)))
 	must(db.CommitPicture(ctx, refs["done"], 1, pic("done", 1)))
 	must(db.CommitPicture(ctx, refs["partial"], 1, pic("partial", 1)))

@@ -237,7 +237,7 @@ func run(c *cobra.Command, env *Env, fl batchFlags, pages *runPages) (err error)
 			return err
 		}
 	}
-	if err := summary(last, env.Err, a, b, counts, sum.words(began, a.Settings.PicturesFolder(), in.batch)); err != nil {
+	if err := summary(last, env.Err, a, b, counts, sum.words(began, pictureFolder(a, b))); err != nil {
 		return err
 	}
 	if err := fl.tellRefresh(last, env.Err, a, b); err != nil {
@@ -512,12 +512,12 @@ func whyNoDemo(env *Env, in *namesFile) (string, error) {
 // tally sums up what was done in this process.
 type tally struct{ names, pictures, bytes atomic.Int64 }
 
-func (t *tally) words(began time.Time, store, batch string) string {
+func (t *tally) words(began time.Time, folder string) string {
 	if t.pictures.Load() == 0 {
 		return fmt.Sprintf(" (%s)", span(time.Since(began)))
 	}
 	return fmt.Sprintf(" (%s; %s, %s, in %s)", span(time.Since(began)), plural(t.pictures.Load(), "picture"),
-		size(t.bytes.Load()), app.PicturePath(store, batch))
+		size(t.bytes.Load()), folder)
 }
 
 // closeApp closes a and keeps the first error.

@@ -100,6 +100,7 @@ func openNames(ctx context.Context, env *Env, path, batch string, form names.For
 type badLines struct {
 	w       io.Writer
 	shown   int
+	encoded bool // a line was none of UTF-8, and what to do was said
 	rejects *names.Rejects
 	err     error
 }
@@ -112,6 +113,10 @@ func (b *badLines) show(bad *names.BadLine) {
 	}
 	if b.shown == maxBadLines+1 {
 		fmt.Fprintln(b.w, "further bad lines are only counted")
+	}
+	if bad.Reason == names.ReasonInvalidUTF8 && !b.encoded {
+		b.encoded = true
+		fmt.Fprintln(b.w, "if the file is not UTF-8, say what it is: --encoding windows-1252 or another")
 	}
 	if b.rejects != nil && b.err == nil {
 		b.err = b.rejects.Write(bad)

@@ -9,8 +9,12 @@ import (
 const (
 	// pulseFor is how long it is believed that Redis answers, or does not.
 	pulseFor = time.Second
-	// pulseWithin is how long Redis may take to show that it is there.
-	pulseWithin = 1500 * time.Millisecond
+	// pulseWithin is how long Redis may take to show that it is there: one that
+	// is held up by a script for 2 s is.
+	pulseWithin = 2200 * time.Millisecond
+	// lookAfter is how long an answer may take before somebody looks whether
+	// Redis is still there.
+	lookAfter = 500 * time.Millisecond
 )
 
 // pulse knows whether Redis answers. A command to one that is away is tried
@@ -23,8 +27,8 @@ type pulse struct {
 	err error
 }
 
-// Alive returns nil if Redis answers, within about 1.5 s. All callers of one
-// second share one look.
+// Alive returns nil if Redis answers, within 2.2 s. All callers of one second
+// share one look.
 func (c *Control) Alive(ctx context.Context) error { return c.pulse.check(ctx, pulseFor) }
 
 // AliveNow is Alive that believes nobody: for callers that cannot be stopped
@@ -32,14 +36,16 @@ func (c *Control) Alive(ctx context.Context) error { return c.pulse.check(ctx, p
 func (c *Control) AliveNow(ctx context.Context) error { return c.pulse.check(ctx, 0) }
 
 // WhileAlive returns a context that also ends, with Redis's error as its
-// cause, about 2.5 s after Redis stopped answering. stop must be called.
+// cause, when Redis stops answering: 2.7 s from now where it did so before, and
+// else at most 4 s after it did. stop must be called.
 func (c *Control) WhileAlive(ctx context.Context) (alive context.Context, stop func()) {
 	alive, cancel := context.WithCancelCause(ctx)
 	looks := make(chan struct{})
-	look := time.AfterFunc(pulseFor, func() {
+	look := time.AfterFunc(lookAfter, func() {
 		defer close(looks)
 		for alive.Err() == nil {
-			if err := c.pulse.check(alive, pulseFor/2); err != nil {
+			// What was seen before the answer was asked for says nothing of now.
+			if err := c.pulse.check(alive, lookAfter); err != nil {
 				cancel(err)
 				return
 			}

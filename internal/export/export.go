@@ -72,6 +72,9 @@ type Source struct {
 	Wanted func(recordjson.Name) bool
 	// Pictures are read where their bytes are exported.
 	Pictures Pictures
+	// None, if set, is called where no name was exported, before the export gets
+	// its name. With an error of it there is none.
+	None func() error
 }
 
 // Report is what an export holds. Its JSON is that of `export --json` and of
@@ -192,6 +195,11 @@ func (r *run) all(ctx context.Context, target Target) error {
 		return errors.Join(err, to.abort())
 	}
 	r.report.Unsettled, r.report.UnreadableNames, r.report.Broken = left.unsettled, left.unreadable, left.broken
+	if r.report.Names == 0 && r.src.None != nil {
+		if err := r.src.None(); err != nil {
+			return errors.Join(err, to.abort())
+		}
+	}
 	if err := to.end(ctx, r.report); err != nil {
 		return errors.Join(err, to.abort())
 	}

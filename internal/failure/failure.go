@@ -108,6 +108,11 @@ type Error struct {
 	// RetryAfter is how long the other side, or our own hold, asks to wait.
 	// Zero leaves the wait to the backoff.
 	RetryAfter time.Duration
+	// Status is the HTTP status that told of the failure, 0 where none did.
+	Status int
+	// Unreached: no connection came to be with the host that was asked, so
+	// that nobody there has heard the question.
+	Unreached bool
 	// Err is the cause, in words for a user and free of secrets.
 	Err error
 }

@@ -127,7 +127,7 @@ func (c *Client) Do(ctx context.Context, r Request) (*Response, error) {
 				return nil, err
 			}
 		}
-		x.url = u
+		x.url, x.sentOn = u, true
 	}
 }
 
@@ -219,6 +219,7 @@ type exchange struct {
 	url     *url.URL // of the current hop
 	hint    string   // the client's
 	conns   int      // used for the current hop
+	sentOn  bool     // by a redirect
 }
 
 // maxConns is how many connections one hop may use. net/http sends a GET again

@@ -284,6 +284,21 @@ func TestNobodyListens(t *testing.T) {
 	listener.Close()
 	_, err = get(t.Context(), newClient(t, fetch.Config{}), fetch.Request{URL: "http://" + addr + "/?key=secret"})
 	wantFailure(t, err, failure.ReasonNetwork, failure.Temporary)
+	if !failure.From(err).Unreached {
+		t.Error("want it to say that nobody was reached")
+	}
+
+	// Who sends us there was reached, and so was who hangs up.
+	elsewhere := httptest.NewServer(http.RedirectHandler("http://"+addr+"/", http.StatusFound))
+	t.Cleanup(elsewhere.Close)
+	silent := serveRaw(t, func(c net.Conn) { c.Close() })
+	for _, url := range []string{elsewhere.URL, "http://" + silent} {
+		_, err = get(t.Context(), newClient(t, fetch.Config{MaxRedirects: 1}), fetch.Request{URL: url})
+		wantFailure(t, err, failure.ReasonNetwork, failure.Temporary)
+		if failure.From(err).Unreached {
+			t.Errorf("%v: want it to count as reached", err)
+		}
+	}
 }
 
 func repeat(w io.Writer, s string) {

@@ -30,6 +30,7 @@ func StatusError(r *Response, now time.Time) *failure.Error {
 	}
 	e := failure.Newf(reason, kind, "%s answered %d %s",
 		netguard.RedactURL(r.URL), r.Status, http.StatusText(r.Status))
+	e.Status = r.Status
 	if reason != failure.ReasonRateLimited && r.Status != http.StatusServiceUnavailable {
 		return e
 	}

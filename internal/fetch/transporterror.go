@@ -46,7 +46,9 @@ func (x *exchange) failed(err error, s stage) error {
 	if unreached(err) {
 		hint = x.hint
 	}
-	return failure.Newf(reason, kind, "%s: %s%s", at, words(err, s), hint)
+	e := failure.Newf(reason, kind, "%s: %s%s", at, words(err, s), hint)
+	e.Unreached = unreached(err) && !x.sentOn
+	return e
 }
 
 // unreached reports whether there never was a connection.

@@ -11,7 +11,8 @@ import (
 
 // Breaker says when a service counts as down and how it is tried again.
 type Breaker struct {
-	// After is how many failures in a row open it. Default 10.
+	// After is how many failures in a row open it, of those that count (see
+	// [Gate.Report]). Default 10.
 	After int
 	// Delay is the time to the first try; it doubles with each one that
 	// fails up to MaxDelay. Defaults 5s, 1m.
@@ -49,15 +50,16 @@ type shut struct {
 }
 
 // Report tells a's breaker how a request went: by the reason of its failure,
-// or "" if the service answered. first says that nothing was known against
-// what was asked: only such failures count towards the opening, because a
-// question that failed before may itself be to blame. A service counts as
+// or "" if the service answered. blameless says that nothing is known against
+// what was asked, since it has not failed before or the service was not
+// reached: only such failures count towards the opening, because a question
+// that failed before may itself be to blame. A service counts as
 // down by unavailable, timeout, network, dns and blocked; credentials open
 // the breaker at once; other reasons are answers.
 //
 // held is how long to wait if the request failed because its service is
 // down, else 0: then the failure says nothing about what was asked.
-func (g *Gate) Report(ctx context.Context, a Ask, reason failure.Reason, first bool) (held time.Duration, err error) {
+func (g *Gate) Report(ctx context.Context, a Ask, reason failure.Reason, blameless bool) (held time.Duration, err error) {
 	a.Host = strings.ToLower(a.Host)
 	b := breakerKey{a.Host, a.Breaker}
 	how := "ok"
@@ -75,7 +77,7 @@ func (g *Gate) Report(ctx context.Context, a Ask, reason failure.Reason, first b
 		version = a.version()
 	}
 	counts := 0
-	if first {
+	if blameless {
 		counts = 1
 	}
 	reply, err := reportScript.Run(ctx, g.rdb, []string{g.keys.breakerOf(b), g.keys.probes(b)},

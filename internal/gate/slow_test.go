@@ -18,6 +18,9 @@ func TestSlow(t *testing.T) {
 		ctx := t.Context()
 		a, b := newGate(t, rdb, gate.Options{}), newGate(t, rdb, gate.Options{})
 		ask := gate.Ask{Host: "a.example", Wait: time.Minute}
+		// The first hold is over after a second, for whoever hears of it later.
+		const channel = "harvest:gate"
+		eventually(t, "both listen", func() bool { return rdb.PubSubNumSub(ctx, channel).Val()[channel] == 2 })
 		slow := func(g *gate.Gate, want time.Duration) {
 			t.Helper()
 			began := time.Now()

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"maps"
 	"path"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -187,10 +188,13 @@ func (e *Entry) Unseen() []error {
 	return problems
 }
 
-// lineOf returns the first line of the definition that holds text.
+// lineOf returns the first line of the definition with this key or value.
 func (e *Entry) lineOf(text string) int {
-	before, _, _ := bytes.Cut(e.yaml, []byte(text))
-	return 1 + bytes.Count(before, []byte("\n"))
+	at := regexp.MustCompile("(?m)(^|[ {,\\['\"])" + regexp.QuoteMeta(text)).FindIndex(e.yaml)
+	if at == nil {
+		return 1
+	}
+	return 1 + bytes.Count(e.yaml[:at[1]], []byte("\n"))
 }
 
 // CheckNeeds is [Definition.Check] with a *Problem for each, at its line.

@@ -161,7 +161,11 @@ func (c *Client) second(ctx, bounded context.Context) func(url string) (Reply, e
 		}
 		reply, err := c.exchange(bounded, c.then, req)
 		if err != nil {
-			return Reply{}, c.exchangeError(ctx, err)
+			err = c.exchangeError(ctx, err)
+			if e, ok := errors.AsType[*failure.Error](err); ok {
+				e.Unreached = false // the service has heard the question
+			}
+			return Reply{}, err
 		}
 		return reply, nil
 	}

@@ -41,6 +41,7 @@ func (d *Definition) judgeStatus(rules answerRules, r Reply, body []byte, secret
 			words = fmt.Sprintf(" (%s)", w)
 		}
 		e := failure.Newf(reason, kind, "%s answered %s%s%s", d.Name, statusLine(r.Status), words, hint)
+		e.Status = r.Status
 		if kind == failure.Hold {
 			e.RetryAfter = wait
 		}

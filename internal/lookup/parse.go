@@ -802,7 +802,51 @@ func (p *parser) path(n *yaml.Node, where string) string {
 		// It parses text inside the answer, whose depth nobody checked.
 		p.failf(n, "%s: @fromstr is not allowed", where)
 	}
+	if flaw := flawOfPath(s); flaw != "" {
+		p.failf(n, "%s: the path %q has %s", where, s, flaw)
+	}
 	return s
+}
+
+// flawOfPath says what makes s no gjson path, "" where nothing does: gjson
+// itself takes any text, and finds nothing by a wrong one.
+func flawOfPath(s string) string {
+	closing := map[byte]byte{'(': ')', '[': ']', '{': '}'}
+	var open []byte // the brackets that are to come, innermost last
+	quoted, key := false, false
+	for i := 0; i < len(s); i++ {
+		c := s[i]
+		inside := len(open) > 0
+		switch {
+		case c == '\\':
+			i++
+			key = true
+		case quoted || inside && c == '"':
+			quoted = quoted != (c == '"')
+		case closing[c] != 0:
+			open, key = append(open, closing[c]), true
+		case inside && c == open[len(open)-1]:
+			open = open[:len(open)-1]
+		case c == ')' || c == ']' || c == '}':
+			return fmt.Sprintf("a %c that closes nothing", c)
+		case !inside && (c == '.' || c == '|'):
+			if !key {
+				return fmt.Sprintf("nothing before the %c at %d: write a.b", c, i+1)
+			}
+			key = false
+		default:
+			key = true
+		}
+	}
+	switch {
+	case quoted:
+		return "a quote that is not closed"
+	case len(open) > 0:
+		return fmt.Sprintf("no %c to close it", open[len(open)-1])
+	case !key && s != "":
+		return "nothing behind its last dot"
+	}
+	return ""
 }
 
 func (p *parser) count(n *yaml.Node, where string) int {

@@ -169,6 +169,32 @@ func mustParse(t testing.TB, yaml string) *Definition {
 	return d
 }
 
+func TestFlawOfPath(t *testing.T) {
+	t.Parallel()
+	for path, want := range map[string]string{
+		"":        "",
+		"a.b.0.c": "",
+		`results.0.media.#(type=="Still)Image")#.identifier`: "",
+		"entities.@values.0.id":                              "",
+		"a|@this":                                            "",
+		`a\.b.c`:                                             "",
+		`fav\(a`:                                             "",
+		"{a,b.c}":                                            "",
+		"a..b":                                               "nothing before the . at 3: write a.b",
+		".a":                                                 "nothing before the . at 1: write a.b",
+		"a.":                                                 "nothing behind its last dot",
+		"a.#(b==1":                                           "no ) to close it",
+		`a.#(b=="1)`:                                         "a quote that is not closed",
+		"a]":                                                 "a ] that closes nothing",
+		"{a,[b}":                                             "a } that closes nothing",
+		"{a,[b":                                              "no ] to close it",
+	} {
+		if got := flawOfPath(path); got != want {
+			t.Errorf("flawOfPath(%q) is %q, want %q", path, got, want)
+		}
+	}
+}
+
 func TestParseProblems(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct{ title, yaml, want string }{

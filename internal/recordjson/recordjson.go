@@ -51,6 +51,8 @@ type Name struct {
 	Validator   string         `json:"validator,omitempty"`
 	Refreshing  bool           `json:"refreshing,omitempty"`
 	Stale       *Stale         `json:"stale,omitempty"`
+	History     []Event        `json:"history,omitempty"`
+	Earlier     int            `json:"history_earlier,omitempty"`
 	Error       string         `json:"error,omitempty"`
 }
 
@@ -63,6 +65,17 @@ type Stale struct {
 	Kind    string         `json:"kind"`
 	Host    string         `json:"host,omitempty"`
 	Message string         `json:"message,omitempty"`
+}
+
+// Event is one thing that happened to a name that had trouble, see
+// [results.Event]. Its rank is 0 for the lookup.
+type Event struct {
+	At         time.Time      `json:"at"`
+	Generation int64          `json:"generation"`
+	Rank       int            `json:"rank"`
+	What       results.What   `json:"what"`
+	Reason     failure.Reason `json:"reason,omitempty"`
+	Status     int            `json:"status,omitempty"`
 }
 
 // Picture is one picture of a name, stored or not.
@@ -170,6 +183,11 @@ func Of(b results.Batch, r results.Record) Name {
 		j.Kind, j.Message = f.Kind(), f.Message
 	}
 	j.Refreshing = r.Refresh != nil
+	history, earlier := r.Past()
+	for _, e := range history {
+		j.History = append(j.History, Event(e))
+	}
+	j.Earlier = earlier
 	if s := r.Stale; s != nil {
 		j.Stale = &Stale{s.Since, s.Absent, s.Failure.Reason, s.Failure.Kind(), s.Failure.Host, s.Failure.Message}
 	}
@@ -211,7 +229,14 @@ func (j Name) Record() (results.Record, error) {
 	r := results.Record{
 		Name: j.Name, State: j.State, Generation: j.Generation, Line: j.Line, Lane: j.Lane,
 		FailedTries: j.FailedTries, Updated: j.Updated.UTC(), Outcomes: make(map[int]results.Outcome),
-		Columns: j.Columns, ColumnsTruncated: j.ColumnsCut,
+		Columns: j.Columns, ColumnsTruncated: j.ColumnsCut, EarlierEvents: j.Earlier,
+	}
+	for _, e := range j.History {
+		if e.Reason != "" && !slices.Contains(failure.Reasons(), e.Reason) {
+			return r, fmt.Errorf("its history has the unknown reason %q", e.Reason)
+		}
+		e.At = e.At.UTC()
+		r.History = append(r.History, results.Event(e))
 	}
 	if r.Lane == "" {
 		r.Lane = tasks.Bulk

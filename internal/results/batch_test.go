@@ -196,10 +196,11 @@ func TestADeletedBatchStaysDeleted(t *testing.T) {
 			if ok, err := db.CommitPicture(ctx, old["b"], 1, picture("k")); ok || err != nil {
 				t.Errorf("commit picture: %v, %v", ok, err)
 			}
-			if _, _, ok, err := db.CountTry(ctx, old["a"], 0, "run", false); ok || err != nil {
+			if _, _, ok, err := db.CountTry(ctx, old["a"], 0, "run", errSlow); ok || err != nil {
 				t.Errorf("count: %v, %v", ok, err)
 			}
 			noError(t, db.Mark(ctx, old["a"], 0, "run", true))
+			noError(t, db.NoteDeath(ctx, old["a"], 0, "1"))
 			if begun, err := db.Begin(ctx, old["a"], 0); !begun.Void || err != nil {
 				t.Errorf("begin: %+v, %v", begun, err)
 			}
@@ -400,7 +401,7 @@ func TestACancelledBatchTakesNothingIn(t *testing.T) {
 		refs := open(t, db, "names", 1, "a", "b", "c")
 		must(t)(db.CommitLookup(ctx, refs["b"], results.Found, twoPictures))
 		must(t)(db.FailLookup(ctx, refs["c"], errGone, "h", false))
-		if _, _, ok, err := db.CountTry(ctx, refs["b"], 2, "run", false); !ok || err != nil {
+		if _, _, ok, err := db.CountTry(ctx, refs["b"], 2, "run", errSlow); !ok || err != nil {
 			t.Errorf("count: %v, %v", ok, err)
 		}
 		e := enqueuing(t, db, "names", "more.txt")

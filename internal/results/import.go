@@ -99,6 +99,11 @@ func (r Record) Check(naming storage.Naming) error {
 			return fmt.Errorf("picture %d: %w", rank, err)
 		}
 	}
+	for _, e := range r.History {
+		if err := e.check(); err != nil {
+			return err
+		}
+	}
 	left := total - stored - failed
 	var fits bool
 	switch r.State {
@@ -130,6 +135,8 @@ func (r Record) Check(naming storage.Naming) error {
 		return fmt.Errorf("its columns have %d bytes, at most %d are kept", ColumnBytes(r.Columns), MaxColumnBytes)
 	case r.Stale != nil && (r.State == Queued || r.Stale.Since.Unix() < 0 || r.Stale.Absent < 0):
 		return errors.New("it cannot be stale")
+	case len(r.History) > MaxHistory || r.EarlierEvents < 0:
+		return fmt.Errorf("its history has %d events, at most %d are kept", len(r.History), MaxHistory)
 	case r.Lane != tasks.Express && r.Lane != tasks.Bulk:
 		return fmt.Errorf("unknown lane %q", r.Lane)
 	}
@@ -186,6 +193,9 @@ func (r Record) encode() (string, error) {
 	}
 	if columns != "" {
 		b.WriteString("\n" + columns)
+	}
+	if past := historyLine(r.History, r.EarlierEvents); past != "" {
+		b.WriteString("\n" + past)
 	}
 	if r.Lookup != nil {
 		if err := line("L", stored(*r.Lookup)); err != nil {

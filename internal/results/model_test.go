@@ -149,6 +149,8 @@ type world struct {
 	actors []*actor
 	// seen is what the last check saw of each name.
 	seen map[string]seen
+	// history is what the last check saw of each name's.
+	history map[string]seen
 	// forgotten are names that were forgotten since they were last checked.
 	forgotten sync.Map
 	// diedOpening: an enqueuer died while it opened the batch. If the batch
@@ -170,7 +172,7 @@ func newWorld(t *testing.T, rdb *redis.Client, namespace string, seed uint64) *w
 	hooked.AddHook(interruptions{})
 	w := &world{
 		t: t, db: results.New(hooked, namespace), rdb: rdb, prefix: "harvest:" + namespace + ":",
-		rng: rand.New(rand.NewPCG(seed, 7)), queue: &queue{tasks: make(map[string]*task)}, seen: make(map[string]seen),
+		rng: rand.New(rand.NewPCG(seed, 7)), queue: &queue{tasks: make(map[string]*task)}, seen: make(map[string]seen), history: make(map[string]seen),
 	}
 	var names []string
 	for i := range 2 {
@@ -453,6 +455,7 @@ func found(n int) func(int64, int) answer {
 var (
 	errGone = failure.New(failure.ReasonMissing, failure.Final, errors.New("404"))
 	errSlow = failure.New(failure.ReasonTimeout, failure.Temporary, errors.New("slow"))
+	errWait = failure.New(failure.ReasonRateLimited, failure.Hold, errors.New("wait"))
 	errSize = failure.New(failure.ReasonTooLarge, failure.Final, errors.New("big"))
 )
 
@@ -626,7 +629,8 @@ func (w *world) alone(ctx context.Context, a *actor, t task, b results.Begun, gi
 		return false
 	}
 	if t.suspect(b) {
-		return !w.failed(a, w.db.Mark(ctx, t.ref, t.rank, fmt.Sprint("d", t.delivery), true))
+		return !w.failed(a, w.db.Mark(ctx, t.ref, t.rank, fmt.Sprint("d", t.delivery), true)) &&
+			!w.failed(a, w.db.NoteDeath(ctx, t.ref, t.rank, strconv.Itoa(t.retried+t.before-b.Counted)))
 	}
 	return true
 }
@@ -640,7 +644,7 @@ func (w *world) tryFailed(ctx context.Context, a *actor, t task, b results.Begun
 		return
 	}
 	token := fmt.Sprint("d", t.delivery)
-	if _, _, _, err := w.db.CountTry(ctx, t.ref, t.rank, token, false); w.failed(a, err) {
+	if _, _, _, err := w.db.CountTry(ctx, t.ref, t.rank, token, errSlow); w.failed(a, err) {
 		return
 	}
 	if w.failed(a, w.db.Mark(ctx, t.ref, t.rank, token, false)) {
@@ -774,7 +778,7 @@ func (w *world) goOn(ctx context.Context, a *actor, t task, l results.Lookup) {
 			}
 			continue
 		default:
-			if _, _, _, err := w.db.CountTry(ctx, t.ref, rank, "early", false); w.failed(a, err) {
+			if _, _, _, err := w.db.CountTry(ctx, t.ref, rank, "early", errSlow); w.failed(a, err) {
 				return
 			}
 			before = 1
@@ -1262,6 +1266,7 @@ func (w *world) checkShard(b results.Batch, s int, prefix string) {
 		// they are deleted already; they go with the batch.
 		if b.Status != results.Deleting {
 			w.checkKept(b.Birth, r)
+			w.checkHistory(b.Birth, r)
 			under := r.Refresh
 			r.Refresh = nil
 			w.checkRecord(b.Birth, name, r)
@@ -1343,6 +1348,7 @@ func (w *world) checkKept(birth int64, r results.Record) {
 	if _, forgotten := w.forgotten.LoadAndDelete(r.Name); forgotten {
 		delete(w.seen, r.Name)
 		delete(w.seen, askedAgain(r.Name))
+		delete(w.history, r.Name)
 		return
 	}
 	was, ok := w.seen[r.Name]
@@ -1363,6 +1369,43 @@ func (w *world) checkKept(birth int64, r results.Record) {
 	twice := r.Generation > was.Generation+1 || was.Stale != nil && was.Stale.Absent > 0
 	if !twice || !absent(r.Name, r) {
 		w.errorf("the last good answer is lost:\nwas %+v\nis %+v", was.Record, r)
+	}
+}
+
+// checkHistory makes sure that a history only grows, from one generation to the
+// next, tells of every try that is counted, and of none twice.
+func (w *world) checkHistory(birth int64, r results.Record) {
+	w.t.Helper()
+	if r.Refresh != nil {
+		r = *r.Refresh
+	}
+	if r.FailedTries > r.EarlierEvents+len(r.History) || len(r.History) > results.MaxHistory {
+		w.errorf("%d tries failed, and the history is %d and %+v", r.FailedTries, r.EarlierEvents, r.History)
+	}
+	tries := make(map[string]int)
+	for i, e := range r.History {
+		step := fmt.Sprint(e.Generation, " ", e.Rank, " ", e.What)
+		tries[step]++
+		late := e.Generation > r.Generation || i > 0 && e.Generation < r.History[i-1].Generation
+		if late || e.What == results.TryFailed && tries[step] > maxTries || e.What == results.TrySucceeded && tries[step] > 1 {
+			w.errorf("the history contradicts itself: %+v", r)
+		}
+	}
+	was, ok := w.history[r.Name]
+	w.history[r.Name] = seen{birth, r}
+	if !ok || was.birth != birth {
+		return
+	}
+	// What is in both stands at the same place, counted from the first event.
+	shift := r.EarlierEvents - was.EarlierEvents
+	if shift < 0 || len(r.History)+shift < len(was.History) {
+		w.errorf("the history went back:\nwas %+v\nis %+v", was.Record, r)
+		return
+	}
+	if both := len(was.History) - shift; both > 0 {
+		if diff := cmp.Diff(was.History[shift:], r.History[:both]); diff != "" {
+			w.errorf("the history changed (-was +is):\n%s", diff)
+		}
 	}
 }
 

@@ -265,7 +265,8 @@ func TestLookupsThatContradictThemselvesAreRefused(t *testing.T) {
 		}
 		must(t)(db.FailPicture(ctx, ref, 1, &failure.Error{}, "a b\nc", false))
 		noError(t, db.Mark(ctx, ref, 1, "late", true))
-		if _, _, ok, err := db.CountTry(ctx, ref, 1, "late", false); ok || err != nil {
+		noError(t, db.NoteDeath(ctx, ref, 1, "late"))
+		if _, _, ok, err := db.CountTry(ctx, ref, 1, "late", errSlow); ok || err != nil {
 			t.Errorf("a try of a step that is over was counted: %v, %v", ok, err)
 		}
 		must(t)(db.FailPicture(ctx, ref, 2, errGone, "b", false))

@@ -53,6 +53,12 @@ type Record struct {
 	// the one that was written last, 0 where there is none.
 	Outcomes map[int]Outcome
 	Last     int
+	// History is what happened to a name that had trouble, the oldest first, at
+	// most [MaxHistory]; EarlierEvents is how many more there were. It lasts
+	// from one generation to the next; while the name is asked again that of
+	// Refresh goes on and this one stands still, see [Record.Past].
+	History       []Event
+	EarlierEvents int
 	// Stale says why the last refresh failed, nil where none did. All else
 	// is the last good answer, of the time Updated.
 	Stale *Staleness
@@ -291,7 +297,7 @@ func (r Record) Explain() *Failure {
 //	1 GENERATION STATE LINE LANE LEFT STORED FAILEDTRIES UPDATED RANK REASON HOST
 //
 // RANK is the lowest failed rank (0: the lookup, - : none). Then one line
-// each, as they come: `C {json}` the columns, `L {json}` the lookup, `E {json}` its failure,
+// each, as they come: `C {json}` the columns, `H …` the history (see history.go), `L {json}` the lookup, `E {json}` its failure,
 // `P3 {json}` picture 3, `F3 {json}` the failure of picture 3. JSON has no
 // raw line breaks, so a line is never mistaken.
 //
@@ -381,6 +387,10 @@ func (r *Record) parseLine(line string) error {
 	case tag == "E":
 		r.Failure = new(Failure)
 		return json.Unmarshal([]byte(doc), r.Failure)
+	case tag == "H":
+		var err error
+		r.History, r.EarlierEvents, err = parseHistory(doc)
+		return err
 	case tag == "R":
 		return nil // for the scripts
 	case tag == "S":

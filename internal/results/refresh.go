@@ -177,7 +177,7 @@ const inRefresh = "refresh "
 // came to something else than the settled record has; its value is right
 // whoever comes between, since that record stays until the name is settled.
 func (db *DB) settleRefresh(ctx context.Context, r tasks.Ref, record string, rank int, to State, left, stored int,
-	lines, reason, host string, tries int, differs func(good Record) bool,
+	lines, reason, host, try string, differs func(good Record) bool,
 ) (string, error) {
 	good, err := db.parse(r.Batch, r.Shard, r.Name, record)
 	if err != nil {
@@ -196,7 +196,7 @@ func (db *DB) settleRefresh(ctx context.Context, r tasks.Ref, record string, ran
 		keys = append(keys, k.state(b, s, st))
 	}
 	return refreshScript.Run(ctx, db.rdb, keys, r.Name, r.Generation, r.Epoch, strconv.Itoa(rank), string(to), left, stored,
-		lines, reason, host, tries, changed).Text()
+		lines, reason, host, try, changed).Text()
 }
 
 // nothingNew is what a failure tells about a record.

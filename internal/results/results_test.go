@@ -160,12 +160,12 @@ func TestTriesCountOnceAndEndWithTheGeneration(t *testing.T) {
 		ctx := t.Context()
 		ref := open(t, db, "names", 1, "Brus Lee")["Brus Lee"]
 		for i, want := range []int{1, 1, 2} {
-			tries, waits, ok, err := db.CountTry(ctx, ref, 0, fmt.Sprint("run", i/2), false)
+			tries, waits, ok, err := db.CountTry(ctx, ref, 0, fmt.Sprint("run", i/2), errSlow)
 			if err != nil || !ok || tries != want || waits != 0 {
 				t.Errorf("call %d: %d tries, %d waits, %v, %v; want %d tries", i, tries, waits, ok, err, want)
 			}
 		}
-		if _, waits, _, err := db.CountTry(ctx, ref, 0, "run9", true); waits != 1 || err != nil {
+		if _, waits, _, err := db.CountTry(ctx, ref, 0, "run9", errWait); waits != 1 || err != nil {
 			t.Errorf("%d waits, %v; want 1", waits, err)
 		}
 		begun, err := db.Begin(ctx, ref, 0)

@@ -116,7 +116,10 @@ func field(name string, rank int) string { return strconv.Itoa(rank) + ":" + nam
 //	      and whether any step of the shard was tried, or marked
 //	head(v): the twelve words of a record's first line but the version
 //	now(): seconds
-//	columns(v): the line of a record that has the name's columns, with the break before it, or ""
+//	columns(v), history(v): the line of a record that has the name's columns, or its history, with the
+//	      break before it, or ""
+//	note(b, event): the body b of a record with one more event in its history
+//	inherit(b, v): the body b of a record with the history of the record v
 //	parts(v): the settled record of a name that is asked again, nil for any other name, and the
 //	      record under way
 //	pictures(v, left): how many pictures the name has
@@ -125,8 +128,13 @@ func field(name string, rank int) string { return strconv.Itoa(rank) + ":" + nam
 //	drop(key, name, old, new): notes the pictures of old that new does not have
 //	setAside(v, …): moves an open name to the unreadable ones, unless its
 //	      record v is of a later version, which a newer worker can read
+//	happened(records, name, v, event): notes an event in the record under way of v
 //	setsOf(keys, first): the sets of states and marks, by state or mark, from KEYS[first] on
+//
+// An event of a history is as package constants say, see history.go.
 const (
+	maxHistory = "8"
+
 	luaLive = `
 local function live(meta, epoch)
 	local m = redis.call('HMGET', meta, 'birth', 'tried', 'marked')
@@ -147,6 +155,32 @@ end
 	luaColumns = `
 local function columns(v)
 	return string.match(v, '\nC [^\n]*') or ''
+end
+`
+	luaHistory = `
+local function history(v)
+	return string.match(v, '\nH [^\n]*') or ''
+end
+`
+	luaNote = `
+local function note(b, event)
+	local from, to, earlier, events = string.find(b, '\nH (%d+) ([^\n]*)')
+	if not from then return '\nH 0 ' .. event .. b end
+	local _, blanks = string.gsub(events, ' ', '')
+	if blanks + 1 >= ` + maxHistory + ` then
+		earlier, events = earlier + 1, string.match(events, ' (.*)')
+	end
+	return string.sub(b, 1, from - 1) .. '\nH ' .. string.format('%d', earlier) .. ' ' .. events .. ' ' .. event ..
+		string.sub(b, to + 1)
+end
+`
+	luaInherit = `
+local function inherit(b, v)
+	local past = string.match(v, '\nH [^\n]*')
+	if not past then return b end
+	local from, to = string.find(b, '\nH [^\n]*')
+	if from then b = string.sub(b, 1, from - 1) .. string.sub(b, to + 1) end
+	return past .. b
 end
 `
 	luaParts = `
@@ -213,6 +247,13 @@ local function setsOf(keys, first)
 		sets[string.match(keys[i], ':state:([a-z_]+)$')] = keys[i]
 	end
 	return sets
+end
+`
+	luaHappened = `
+local function happened(records, name, v, event)
+	local good, under = parts(v)
+	under = string.match(under, '^[^\n]*') .. note(body(under), event)
+	redis.call('HSET', records, name, good and good .. '\n=\n' .. under or under)
 end
 `
 	luaUnindex = `
@@ -563,10 +604,11 @@ return {m[1], m[2], m[3], m[4], redis.call('HGET', KEYS[2], ARGV[1]) or '',
 	// with the pictures that were stored in the same run.
 	//
 	//	KEYS  meta, records, tries, crashes, state:queued, state:TO, reasons, hosts
-	//	ARGV  name, generation, epoch, TO, left, stored, lines for the record, reason, host, tries to add
+	//	ARGV  name, generation, epoch, TO, left, stored, lines for the record, reason, host, the try that failed
+	//	      and is not counted yet in a history's word, or ""
 	//	reply "ok": the record says so | the state that the name has | "stale" | "gone" |
 	//	      "refresh RECORD": nothing is changed, for the name is asked again, see refreshScript
-	lookupScript = redis.NewScript(luaLive + luaHead + luaColumns + luaNow + luaMember + luaIndex + `
+	lookupScript = redis.NewScript(luaLive + luaHead + luaColumns + luaHistory + luaNote + luaNow + luaMember + luaIndex + `
 local alive, tried, marked = live(KEYS[1], ARGV[3])
 if not alive then return 'gone' end
 local v = redis.call('HGET', KEYS[2], ARGV[1])
@@ -579,21 +621,27 @@ if st ~= 'queued' then
 	return st
 end
 local f = '0:' .. ARGV[1]
+local to, rank, t, past = ARGV[4], '-', now(), history(v)
 local tries = tried and redis.call('HGET', KEYS[3], f)
 if tries then
 	local g, n = string.match(tries, '^(%d+) (%d+)')
-	if g == gen then failed = failed + n end
+	if g == gen then
+		failed = failed + n
+		if to ~= 'failed' and tonumber(n) > 0 then past = note(past, gen .. ':0:' .. t .. ':ok') end
+	end
 	redis.call('HDEL', KEYS[3], f)
 end
 if marked then redis.call('HDEL', KEYS[4], f) end
-local to, rank = ARGV[4], '-'
 if to == 'failed' then
 	rank = '0'
-	failed = failed + ARGV[10]
+	if ARGV[10] ~= '' then
+		failed = failed + 1
+		past = note(past, gen .. ':0:' .. t .. ':' .. ARGV[10])
+	end
 	index(KEYS[7], KEYS[8], ARGV[8], ARGV[9], line, ARGV[1])
 end
 redis.call('HSET', KEYS[2], ARGV[1], table.concat({'1', gen, to, line, lane, ARGV[5], ARGV[6],
-	string.format('%d', failed), now(), rank, ARGV[8], ARGV[9]}, ' ') .. columns(v) .. '\n' .. ARGV[7])
+	string.format('%d', failed), t, rank, ARGV[8], ARGV[9]}, ' ') .. columns(v) .. past .. '\n' .. ARGV[7])
 redis.call('ZREM', KEYS[5], ARGV[1])
 redis.call('ZADD', KEYS[6], line, ARGV[1])
 return 'ok'
@@ -603,10 +651,11 @@ return 'ok'
 	// moves the name out of found.
 	//
 	//	KEYS  meta, records, tries, crashes, state:found, state:done, state:partial, state:failed, reasons, hosts
-	//	ARGV  name, generation, epoch, rank, line for the record, reason, host ("-" when it is stored), tries to add
+	//	ARGV  name, generation, epoch, rank, line for the record, reason, host ("-" when it is stored), the try that
+	//	      failed and is not counted yet, as above
 	//	reply "ok": the record says so, or said so | the state that the name has | "stale" | "gone" |
 	//	      "refresh RECORD", as above
-	pictureScript = redis.NewScript(luaLive + luaHead + luaBody + luaParts + luaPictures + luaOpen + luaNow + luaMember + luaIndex + `
+	pictureScript = redis.NewScript(luaLive + luaHead + luaBody + luaNote + luaParts + luaPictures + luaOpen + luaNow + luaMember + luaIndex + `
 local alive, tried, marked = live(KEYS[1], ARGV[3])
 if not alive then return 'gone' end
 local name, rank = ARGV[1], ARGV[4]
@@ -619,11 +668,14 @@ if not open(v, gen, rank) then
 	if string.find(v, '\n' .. ARGV[5], 1, true) then return 'ok' end
 	return st == 'found' and tonumber(rank) > pictures(v, left) and 'stale' or st
 end
-local f = rank .. ':' .. name
+local f, lines = rank .. ':' .. name, body(v)
 local tries = tried and redis.call('HGET', KEYS[3], f)
 if tries then
 	local g, n = string.match(tries, '^(%d+) (%d+)')
-	if g == gen then failed = failed + n end
+	if g == gen then
+		failed = failed + n
+		if ARGV[6] == '-' and tonumber(n) > 0 then lines = note(lines, gen .. ':' .. rank .. ':' .. now() .. ':ok') end
+	end
 	redis.call('HDEL', KEYS[3], f)
 end
 if marked then redis.call('HDEL', KEYS[4], f) end
@@ -631,7 +683,10 @@ left = left - 1
 if ARGV[6] == '-' then
 	stored = stored + 1
 else
-	failed = failed + ARGV[8]
+	if ARGV[8] ~= '' then
+		failed = failed + 1
+		lines = note(lines, gen .. ':' .. rank .. ':' .. now() .. ':' .. ARGV[8])
+	end
 	if worst == '-' or tonumber(rank) < tonumber(worst) then
 		worst, reason, host = rank, ARGV[6], ARGV[7]
 	end
@@ -648,7 +703,7 @@ if left <= 0 then
 end
 redis.call('HSET', KEYS[2], name, table.concat({'1', gen, to, line, lane, string.format('%d', left),
 	string.format('%d', stored), string.format('%d', failed), updated, worst, reason, host}, ' ')
-	.. body(v) .. '\n' .. ARGV[5])
+	.. lines .. '\n' .. ARGV[5])
 return 'ok'
 `)
 
@@ -659,9 +714,9 @@ return 'ok'
 	// epoch all tries count as such.
 	//
 	//	KEYS  meta, records, tries
-	//	ARGV  name, generation, epoch, rank, token of this run, tries to add, waits to add
+	//	ARGV  name, generation, epoch, rank, token of this run, tries to add, waits to add, the try in a history's word
 	//	reply {tries, waits} so far in this generation | nil: nothing to count any more
-	tryScript = redis.NewScript(luaLive + luaHead + luaParts + luaPictures + luaOpen + `
+	tryScript = redis.NewScript(luaLive + luaHead + luaBody + luaNote + luaParts + luaPictures + luaOpen + luaNow + luaHappened + `
 if not live(KEYS[1], ARGV[3]) then return false end
 local v = redis.call('HGET', KEYS[2], ARGV[1])
 if not v then return false end
@@ -683,6 +738,7 @@ if token ~= ARGV[5] then
 	redis.call('HSET', KEYS[1], 'tried', 1)
 	redis.call('HSET', KEYS[3], f, table.concat({gen, string.format('%d', tries), string.format('%d', waits), ARGV[5],
 		refused, ARGV[3], string.format('%d', here)}, ' '))
+	if ARGV[6] ~= '0' then happened(KEYS[2], ARGV[1], v, gen .. ':' .. ARGV[4] .. ':' .. now() .. ':' .. ARGV[8]) end
 end
 return {tries, waits}
 `)
@@ -736,6 +792,24 @@ end
 return #marks
 `)
 
+	// deathScript notes, once for a token, that a step's worker died.
+	//
+	//	KEYS  meta, records
+	//	ARGV  name, generation, epoch, rank, token
+	//	reply 1 | nil: nothing to note any more
+	deathScript = redis.NewScript(luaLive + luaHead + luaBody + luaHistory + luaNote + luaParts + luaPictures + luaOpen + luaNow + luaHappened + `
+if not live(KEYS[1], ARGV[3]) then return false end
+local v = redis.call('HGET', KEYS[2], ARGV[1])
+if not v or not open(v, ARGV[2], ARGV[4]) then return false end
+local step, death = ARGV[2] .. ':' .. ARGV[4] .. ':', ':died:' .. ARGV[5]
+local _, under = parts(v)
+for event in string.gmatch(history(under), '%S+') do
+	if string.sub(event, 1, #step) == step and string.sub(event, -#death) == death then return 1 end
+end
+happened(KEYS[2], ARGV[1], v, step .. now() .. death)
+return 1
+`)
+
 	// retryScript raises the generation of settled names: to found where only
 	// pictures are missing, else to queued. Names that are asked again anyway
 	// stay as they are. What was unreadable begins anew, in a generation that
@@ -745,7 +819,7 @@ return #marks
 	//	KEYS  meta, records, state:FROM, state:queued, state:found, reasons, hosts, state:stale
 	//	ARGV  birth, FROM, name, columns, name, columns… (as addScript has them)
 	//	reply the batch's status: nothing is changed if it is cancelled | nil: the batch was deleted
-	retryScript = redis.NewScript(luaHead + luaBody + luaColumns + luaParts + luaNow + luaMember + luaUnindex + `
+	retryScript = redis.NewScript(luaHead + luaBody + luaColumns + luaHistory + luaParts + luaNow + luaMember + luaUnindex + `
 local m = redis.call('HMGET', KEYS[1], 'birth', 'status')
 if m[1] ~= ARGV[1] then return false end
 if m[2] == 'cancelled' then return m[2] end
@@ -766,7 +840,7 @@ for i = 3, #ARGV, 2 do
 		local to, key = 'found', KEYS[5]
 		given = given == '' and columns(v) or '\n' .. given
 		if left == 0 or not string.find(rest, '\nL ', 1, true) or (st == 'failed' and given ~= columns(v)) then
-			to, key, left, stored, rest = 'queued', KEYS[4], 0, '0', given
+			to, key, left, stored, rest = 'queued', KEYS[4], 0, '0', given .. history(v)
 			redis.call('ZREM', KEYS[8], name)
 		end
 		redis.call('HSET', KEYS[2], name, table.concat({'1', string.format('%d', gen + 1), to, line, lane,
@@ -819,7 +893,7 @@ return m[2]
 	//	KEYS  meta, records, tries, crashes, reasons, hosts, dropped, state:STATE of every state and mark
 	//	ARGV  birth, name…
 	//	reply number of names changed | nil: the batch was deleted
-	cancelScript = redis.NewScript(luaHead + luaBody + luaParts + luaPictures + luaNow + luaDrop + luaMember + luaUnindex +
+	cancelScript = redis.NewScript(luaHead + luaBody + luaInherit + luaParts + luaPictures + luaNow + luaDrop + luaMember + luaUnindex +
 		luaSetAside + luaSetsOf + `
 local m = redis.call('HMGET', KEYS[1], 'birth', 'status')
 if m[1] ~= ARGV[1] then return false end
@@ -831,7 +905,7 @@ for i = 2, #ARGV do
 	local gen, st, line, lane, left, stored, failed, _, worst, reason, host = head(v)
 	if st == 'queued' or st == 'found' then
 		if good then
-			redis.call('HSET', KEYS[2], name, '1 ' .. gen .. string.match(good, '^1 %d+(.*)$'))
+			redis.call('HSET', KEYS[2], name, '1 ' .. gen .. string.match(good, '^1 %d+([^\n]*)') .. inherit(body(good), v))
 			redis.call('ZREM', sets.refreshing, name)
 			drop(KEYS[7], name, v, good)
 		else
@@ -860,7 +934,7 @@ return n
 	//	ARGV  birth, refresh, gone after (0: as the one before), age in seconds that a good answer must have, then
 	//	      name, columns, name, columns… (as addScript has them, "" for those that the name has)
 	//	reply the batch's status: nothing is changed if it is cancelled | nil: the batch was deleted
-	askScript = redis.NewScript(luaHead + luaColumns + luaParts + luaNow + `
+	askScript = redis.NewScript(luaHead + luaColumns + luaHistory + luaParts + luaNow + `
 local m = redis.call('HMGET', KEYS[1], 'birth', 'status')
 if m[1] ~= ARGV[1] then return false end
 if m[2] == 'cancelled' then return m[2] end
@@ -881,7 +955,7 @@ for i = 5, #ARGV, 2 do
 		if old and (not asked or tonumber(asked) < id) then
 			redis.call('HSET', KEYS[2], name, v .. '\n=\n' .. table.concat({'1', string.format('%d', gen + 1), 'queued',
 				line, lane, '0', '0', failed, t, '-', '-', '-'}, ' ') .. '\nR ' .. ARGV[2] .. ' 0 0' ..
-				(given == '' and columns(v) or '\n' .. given))
+				(given == '' and columns(v) or '\n' .. given) .. history(v))
 			redis.call('ZADD', KEYS[4], line, name)
 		end
 	end
@@ -903,10 +977,10 @@ return m[2]
 	//
 	//	KEYS  meta, records, tries, crashes, reasons, hosts, refreshed, dropped, state:refreshing, state:stale,
 	//	      state:done, state:partial, state:failed, state:not_found, state:no_picture, state:cancelled
-	//	ARGV  name, generation, epoch, rank, TO of the lookup, left, stored, lines for the record, reason, host, tries to add,
-	//	      differs from the settled record 0|1
+	//	ARGV  name, generation, epoch, rank, TO of the lookup, left, stored, lines for the record, reason, host, the try
+	//	      that failed and is not counted yet, as above, differs from the settled record 0|1
 	//	reply "ok": the record says so, or said so | the state that the name has | "stale" | "gone"
-	refreshScript = redis.NewScript(luaLive + luaHead + luaBody + luaParts + luaPictures + luaOpen + luaNow + luaMember + luaIndex + luaUnindex + luaDrop + `
+	refreshScript = redis.NewScript(luaLive + luaHead + luaBody + luaNote + luaInherit + luaParts + luaPictures + luaOpen + luaNow + luaMember + luaIndex + luaUnindex + luaDrop + `
 local alive, tried, marked = live(KEYS[1], ARGV[3])
 if not alive then return 'gone' end
 local name, rank = ARGV[1], ARGV[4]
@@ -923,30 +997,34 @@ if not good then return st end
 if not open(v, gen, rank) then
 	return st == 'found' and tonumber(rank) > pictures(v, left) and 'stale' or st
 end
-local f = rank .. ':' .. name
+local f, lines = rank .. ':' .. name, body(v)
+local event = gen .. ':' .. rank .. ':' .. now() .. ':'
 local tries = tried and redis.call('HGET', KEYS[3], f)
 if tries then
 	local g, n = string.match(tries, '^(%d+) (%d+)')
-	if g == gen then failed = failed + n end
+	if g == gen then
+		failed = failed + n
+		if ARGV[9] == '-' and tonumber(n) > 0 then lines = note(lines, event .. 'ok') end
+	end
 	redis.call('HDEL', KEYS[3], f)
 end
 if marked then redis.call('HDEL', KEYS[4], f) end
+if ARGV[11] ~= '' then
+	failed = failed + 1
+	lines = note(lines, event .. ARGV[11])
+end
 
 local id, changed, lost = string.match(v, '\nR (%d+) (%d) (%d)')
 if ARGV[12] == '1' then changed = '1' end
 local to = 'found'
 if rank == '0' then
 	to, left, stored = ARGV[5], ARGV[6], ARGV[7]
-	if to == 'failed' then
-		failed = failed + ARGV[11]
-		worst, reason, host = '0', ARGV[9], ARGV[10]
-	end
+	if to == 'failed' then worst, reason, host = '0', ARGV[9], ARGV[10] end
 else
 	left = left - 1
 	if ARGV[9] == '-' then
 		stored = stored + 1
 	else
-		failed = failed + ARGV[11]
 		if worst == '-' or tonumber(rank) < tonumber(worst) then
 			worst, reason, host = rank, ARGV[9], ARGV[10]
 		end
@@ -958,7 +1036,7 @@ else
 		to = worst == '-' and 'done' or tonumber(stored) > 0 and 'partial' or 'failed'
 	end
 end
-local lines = string.gsub(body(v), '\nR [^\n]*', '') .. '\n' .. ARGV[8]
+lines = string.gsub(lines, '\nR [^\n]*', '') .. '\n' .. ARGV[8]
 local first = table.concat({'1', gen, to, line, lane, string.format('%d', left), string.format('%d', stored),
 	string.format('%d', failed), to == 'found' and updated or now(), worst, reason, host}, ' ')
 if to == 'found' then
@@ -985,7 +1063,7 @@ if string.find(good, '\nL ', 1, true) and (broken or absent and misses < after) 
 		why = string.match(lines, '\nF' .. worst .. ' ([^\n]*)')
 	end
 	for r in string.gmatch(lines, '\n[PF](%d+) ') do last = r end
-	local rest = string.gsub(string.gsub(body(good), '\nR [^\n]*', ''), '\nS [^\n]*', '')
+	local rest = string.gsub(string.gsub(inherit(body(good), lines), '\nR [^\n]*', ''), '\nS [^\n]*', '')
 	redis.call('HSET', KEYS[2], name, table.concat({'1', gen, was, line, lane, gleft, gstored, string.format('%d', failed),
 		gupdated, gworst, greason, ghost}, ' ') .. rest .. '\nR ' .. id .. '\nS ' .. (since or now()) .. ' ' ..
 		string.format('%d', misses) .. ' ' .. last .. ' ' .. why)

@@ -117,7 +117,7 @@ func TestTriesOfAnEpoch(t *testing.T) {
 		ref := open(t, db, "names", 1, "ada")["ada"]
 		try := func(token string) {
 			t.Helper()
-			if _, _, ok, err := db.CountTry(ctx, ref, results.LookupRank, token, false); !ok || err != nil {
+			if _, _, ok, err := db.CountTry(ctx, ref, results.LookupRank, token, errSlow); !ok || err != nil {
 				t.Fatalf("count a try: %v, %v", ok, err)
 			}
 		}

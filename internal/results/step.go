@@ -140,14 +140,14 @@ func (db *DB) CommitLookup(ctx context.Context, r tasks.Ref, state State, l Look
 	if len(have) > 0 && left == 0 {
 		state = Done
 	}
-	return db.settleLookup(ctx, r, state, left, len(have), lines, none, none, 0, func(good Record) bool {
+	return db.settleLookup(ctx, r, state, left, len(have), lines, none, none, "", func(good Record) bool {
 		return !l.same(good.Lookup) || slices.ContainsFunc(have, func(p Stored) bool { return good.differs(p.Rank, p.Picture) })
 	})
 }
 
 // FailLookup records that the lookup was given up, exhausted or for good. The
 // tries of an exhausted one were counted by [DB.CountTry], the last included;
-// the try that ended it for good, or by a crash, is counted here. It reports as
+// the try that ended it for good, or by a crash, is counted and noted here. It reports as
 // [DB.CommitLookup] does.
 func (db *DB) FailLookup(ctx context.Context, r tasks.Ref, e *failure.Error, host string, exhausted bool) (bool, error) {
 	doc, err := encode(newFailure(e, host, exhausted))
@@ -157,16 +157,16 @@ func (db *DB) FailLookup(ctx context.Context, r tasks.Ref, e *failure.Error, hos
 	return db.settleLookup(ctx, r, Failed, 0, 0, "E "+doc, string(reason(e)), word(host), lastTry(e, exhausted), nothingNew)
 }
 
-func (db *DB) settleLookup(ctx context.Context, r tasks.Ref, to State, left, stored int, lines, reason, host string, tries int,
+func (db *DB) settleLookup(ctx context.Context, r tasks.Ref, to State, left, stored int, lines, reason, host, try string,
 	differs func(good Record) bool,
 ) (bool, error) {
 	k, b, s := db.keys, r.Batch, r.Shard
 	reply, err := lookupScript.Run(ctx, db.rdb, []string{
 		k.meta(b, s), k.records(b, s), k.tries(b, s), k.crashes(b, s),
 		k.state(b, s, Queued), k.state(b, s, to), k.reasons(b, s), k.hosts(b, s),
-	}, r.Name, r.Generation, r.Epoch, string(to), left, stored, lines, reason, host, tries).Text()
+	}, r.Name, r.Generation, r.Epoch, string(to), left, stored, lines, reason, host, try).Text()
 	if record, ok := strings.CutPrefix(reply, inRefresh); ok {
-		reply, err = db.settleRefresh(ctx, r, record, LookupRank, to, left, stored, lines, reason, host, tries, differs)
+		reply, err = db.settleRefresh(ctx, r, record, LookupRank, to, left, stored, lines, reason, host, try, differs)
 	}
 	return reply == "ok", err
 }
@@ -179,7 +179,7 @@ func (db *DB) CommitPicture(ctx context.Context, r tasks.Ref, rank int, p Pictur
 	if err != nil {
 		return false, err
 	}
-	reply, err := db.settlePicture(ctx, r, rank, "P"+strconv.Itoa(rank)+" "+doc, none, none, 0, func(good Record) bool { return good.differs(rank, p) })
+	reply, err := db.settlePicture(ctx, r, rank, "P"+strconv.Itoa(rank)+" "+doc, none, none, "", func(good Record) bool { return good.differs(rank, p) })
 	return reply == "ok", err
 }
 
@@ -200,40 +200,42 @@ func (db *DB) FailPicture(ctx context.Context, r tasks.Ref, rank int, e *failure
 	return false, err
 }
 
-// lastTry returns how many tries are to be counted when a step is given up.
-func lastTry(e *failure.Error, exhausted bool) int {
+// lastTry is the try that is to be counted when a step is given up, as its
+// history has it, or "".
+func lastTry(e *failure.Error, exhausted bool) string {
 	if exhausted && reason(e) != failure.ReasonCrashed {
-		return 0
+		return ""
 	}
-	return 1
+	return tryWord(e)
 }
 
-func (db *DB) settlePicture(ctx context.Context, r tasks.Ref, rank int, line, reason, host string, tries int,
+func (db *DB) settlePicture(ctx context.Context, r tasks.Ref, rank int, line, reason, host, try string,
 	differs func(good Record) bool,
 ) (string, error) {
 	k, b, s := db.keys, r.Batch, r.Shard
 	reply, err := pictureScript.Run(ctx, db.rdb, []string{
 		k.meta(b, s), k.records(b, s), k.tries(b, s), k.crashes(b, s),
 		k.state(b, s, Found), k.state(b, s, Done), k.state(b, s, Partial), k.state(b, s, Failed), k.reasons(b, s), k.hosts(b, s),
-	}, r.Name, r.Generation, r.Epoch, rank, line, reason, host, tries).Text()
+	}, r.Name, r.Generation, r.Epoch, rank, line, reason, host, try).Text()
 	if record, ok := strings.CutPrefix(reply, inRefresh); ok {
-		reply, err = db.settleRefresh(ctx, r, record, rank, "", 0, 0, line, reason, host, tries, differs)
+		reply, err = db.settleRefresh(ctx, r, record, rank, "", 0, 0, line, reason, host, try, differs)
 	}
 	return reply, err
 }
 
-// CountTry counts a try that failed, or with wait a wait that the other side
-// asked for, and returns both sums of this step in this generation. token
-// tells this run of the task from others, so that a repeated call counts
-// once. ok is false when there is nothing to count any more.
-func (db *DB) CountTry(ctx context.Context, r tasks.Ref, rank int, token string, wait bool) (tries, waits int, ok bool, err error) {
+// CountTry counts a try that failed with e, and notes it in the name's history;
+// of kind Hold e is a wait that the other side asked for, which is counted
+// alone. It returns both sums of this step in this generation. token tells
+// this run of the task from others, so that a repeated call counts once. ok is
+// false when there is nothing to count any more.
+func (db *DB) CountTry(ctx context.Context, r tasks.Ref, rank int, token string, e *failure.Error) (tries, waits int, ok bool, err error) {
 	addTry, addWait := 1, 0
-	if wait {
+	if e.Kind == failure.Hold {
 		addTry, addWait = 0, 1
 	}
 	k, b, s := db.keys, r.Batch, r.Shard
 	reply, err := tryScript.Run(ctx, db.rdb, []string{k.meta(b, s), k.records(b, s), k.tries(b, s)},
-		r.Name, r.Generation, r.Epoch, rank, token, addTry, addWait).Int64Slice()
+		r.Name, r.Generation, r.Epoch, rank, token, addTry, addWait, tryWord(e)).Int64Slice()
 	if errors.Is(err, redis.Nil) {
 		return 0, 0, false, nil
 	}

@@ -180,6 +180,7 @@ func read(ctx context.Context, origin string, get Get) (Rules, time.Duration, er
 // be had.
 func unreachable(origin string, e *failure.Error) *failure.Error {
 	u := failure.Newf(e.Reason, failure.Temporary, "%s/robots.txt cannot be read, so nothing is fetched there for now: %w", origin, e)
+	u.Unreached = e.Unreached
 	if e.Kind == failure.Hold {
 		u.Kind, u.RetryAfter = e.Kind, e.RetryAfter
 	}

@@ -59,7 +59,8 @@ func TestCheckByAnswer(t *testing.T) {
 		"503":                        {&host{status: 503}, failure.New(failure.ReasonUnavailable, failure.Temporary, nil)},
 		"429":                        {&host{status: 429}, failure.New(failure.ReasonRateLimited, failure.Temporary, nil)},
 		"503 with Retry-After":       {&host{status: 503, header: http.Header{"Retry-After": {"7"}}}, &failure.Error{Reason: failure.ReasonUnavailable, Kind: failure.Hold, RetryAfter: 7 * time.Second}},
-		"no connection":              {&host{err: failure.Newf(failure.ReasonNetwork, failure.Temporary, "refused")}, failure.New(failure.ReasonNetwork, failure.Temporary, nil)},
+		"hung up":                    {&host{err: failure.Newf(failure.ReasonNetwork, failure.Temporary, "reset")}, failure.New(failure.ReasonNetwork, failure.Temporary, nil)},
+		"no connection":              {&host{err: &failure.Error{Reason: failure.ReasonDNS, Kind: failure.Temporary, Unreached: true}}, &failure.Error{Reason: failure.ReasonDNS, Kind: failure.Temporary, Unreached: true}},
 		"too many redirects":         {&host{err: failure.Newf(failure.ReasonTooManyRedirects, failure.Final, "6")}, nil},
 		"an address not to be asked": {&host{err: failure.Newf(failure.ReasonRefusedAddress, failure.Final, "10.0.0.1")}, nil},
 	} {
@@ -70,7 +71,7 @@ func TestCheckByAnswer(t *testing.T) {
 				e := failure.From(cache.Check(t.Context(), "https://a.example/a.png", c.host.get))
 				switch {
 				case e == nil && c.want == nil:
-				case e == nil || c.want == nil || e.Reason != c.want.Reason || e.Kind != c.want.Kind || e.RetryAfter != c.want.RetryAfter:
+				case e == nil || c.want == nil || e.Reason != c.want.Reason || e.Kind != c.want.Kind || e.RetryAfter != c.want.RetryAfter || e.Unreached != c.want.Unreached:
 					t.Errorf("got %+v, want %+v", e, c.want)
 				}
 			}

@@ -11,7 +11,7 @@ import (
 type Report struct {
 	Queues  []Queue
 	Batches []Batch
-	// Temps is how many temporary files of dead workers were removed.
+	// Temps is how many temporary files of dead workers there were.
 	Temps int
 	// Errs are what could not be looked at or repaired.
 	Errs []error

@@ -38,9 +38,8 @@ type Deps struct {
 	// Restore enqueues what open names lack. A task that is there already must
 	// stay the only one.
 	Restore func(ctx context.Context, provider string, names []results.OpenName) error
-	// RemoveTemps removes from the store the temporary files that are older
-	// than age and whose owner is dead. Nil where there are none.
-	RemoveTemps func(ctx context.Context, age time.Duration, dead func(owner string) bool) (int, error)
+	// Temps are the temporary files in the store. Nil where there are none.
+	Temps Temps
 	// Ill, if set, is told after each round in which queues tasks of dead
 	// workers cannot come back until somebody acts, or nil where in none.
 	Ill    func(error)
@@ -49,16 +48,23 @@ type Deps struct {
 	ID string
 }
 
+// Temps are temporary files, of which dead workers leave some. Both methods
+// mean those that nobody has written to within age and whose owner is dead.
+type Temps interface {
+	CountTemps(ctx context.Context, age time.Duration, dead func(owner string) bool) (int, error)
+	RemoveTemps(ctx context.Context, age time.Duration, dead func(owner string) bool) (int, error)
+}
+
 // Sweeper sweeps. It is not safe for concurrent use.
 type Sweeper struct {
-	rdb         redis.UniversalClient
-	namespace   string
-	db          *results.DB
-	restore     func(context.Context, string, []results.OpenName) error
-	removeTemps func(context.Context, time.Duration, func(string) bool) (int, error)
-	ill         func(error)
-	log         *slog.Logger
-	id          string
+	rdb       redis.UniversalClient
+	namespace string
+	db        *results.DB
+	restore   func(context.Context, string, []results.OpenName) error
+	temps     Temps
+	ill       func(error)
+	log       *slog.Logger
+	id        string
 
 	// walks are how far the open names of each batch have been looked through,
 	// and gone since when a worker that left temporary files has been away.
@@ -78,7 +84,7 @@ type Sweeper struct {
 // New returns a Sweeper.
 func New(d Deps) *Sweeper {
 	return &Sweeper{
-		rdb: d.Redis, namespace: d.Namespace, db: d.DB, restore: d.Restore, removeTemps: d.RemoveTemps, ill: d.Ill,
+		rdb: d.Redis, namespace: d.Namespace, db: d.DB, restore: d.Restore, temps: d.Temps, ill: d.Ill,
 		log: d.Logger, id: d.ID,
 		walks: make(map[string]place), gone: make(map[string]time.Time),
 	}
@@ -126,7 +132,7 @@ func (s *Sweeper) round(ctx context.Context) {
 		s.tellHealth(nil) // whoever has the turn knows
 		return
 	}
-	r := s.sweep(ctx, true, namesARound)
+	r := s.sweep(ctx, true, namesARound, deadFor)
 	if ctx.Err() != nil {
 		s.log.Debug("a sweep was cut off", "error", ctx.Err())
 		return
@@ -139,13 +145,15 @@ func (s *Sweeper) turn(ctx context.Context, what string, ttl time.Duration) (boo
 }
 
 // Once looks at everything, and at up to names open names, whoever has the
-// turn, and repairs what it finds if it is to.
+// turn, and repairs what it finds if it is to. Having seen nothing before, it
+// takes a worker for dead that does not say at this moment that it is alive.
 func (s *Sweeper) Once(ctx context.Context, names int, repair bool) Report {
-	return s.sweep(ctx, repair, names)
+	return s.sweep(ctx, repair, names, 0)
 }
 
 // sweep makes one round over all queues and batches and about so many names.
-func (s *Sweeper) sweep(ctx context.Context, repair bool, names int) Report {
+// Workers are dead that have been seen to be away for so long.
+func (s *Sweeper) sweep(ctx context.Context, repair bool, names int, away time.Duration) Report {
 	var r Report
 	failed := func(doing string, err error) {
 		if err != nil {
@@ -176,9 +184,9 @@ func (s *Sweeper) sweep(ctx context.Context, repair bool, names int) Report {
 	}
 	if repair {
 		failed("sweep", s.forgetServers(ctx))
-		r.Temps, err = s.sweepTemps(ctx)
-		failed("remove temporary files of dead workers", err)
 	}
+	r.Temps, err = s.sweepTemps(ctx, repair, away)
+	failed("look for temporary files of dead workers", err)
 	return r
 }
 
@@ -206,10 +214,14 @@ func (s *Sweeper) running(ctx context.Context) (running []results.Batch, broken 
 	return running, broken, nil
 }
 
-// sweepTemps removes what workers that died left in the store.
-func (s *Sweeper) sweepTemps(ctx context.Context) (int, error) {
-	if s.removeTemps == nil {
+// sweepTemps counts what workers that died left in the store, and removes it.
+func (s *Sweeper) sweepTemps(ctx context.Context, repair bool, away time.Duration) (int, error) {
+	if s.temps == nil {
 		return 0, nil
+	}
+	look := s.temps.CountTemps
+	if repair {
+		look = s.temps.RemoveTemps
 	}
 	ids, err := s.db.WorkerIDs(ctx)
 	if err != nil {
@@ -220,7 +232,7 @@ func (s *Sweeper) sweepTemps(ctx context.Context) (int, error) {
 		alive[id] = true
 	}
 	gone := make(map[string]time.Time)
-	n, err := s.removeTemps(ctx, tempAge, func(owner string) bool {
+	n, err := look(ctx, tempAge, func(owner string) bool {
 		if alive[owner] {
 			return false
 		}
@@ -229,7 +241,7 @@ func (s *Sweeper) sweepTemps(ctx context.Context) (int, error) {
 			since = s.now
 		}
 		gone[owner] = since
-		return s.now.Sub(since) >= deadFor
+		return s.now.Sub(since) >= away
 	})
 	s.gone = gone
 	return n, err

@@ -515,33 +515,66 @@ func TestKeysOfTheWrongKind(t *testing.T) {
 	}
 }
 
+// askedTemps notes what a sweep takes the owners of temporary files for.
+type askedTemps struct {
+	t       *testing.T
+	dead    map[string]bool
+	removed int
+}
+
+func (a *askedTemps) CountTemps(_ context.Context, age time.Duration, gone func(string) bool) (int, error) {
+	if age < time.Minute {
+		a.t.Errorf("files of %s are meant", age)
+	}
+	n := 0
+	for _, owner := range []string{"alive-1", "dead-1"} {
+		if a.dead[owner] = gone(owner); a.dead[owner] {
+			n++
+		}
+	}
+	return n, nil
+}
+
+func (a *askedTemps) RemoveTemps(ctx context.Context, age time.Duration, gone func(string) bool) (int, error) {
+	n, err := a.CountTemps(ctx, age, gone)
+	a.removed += n
+	return n, err
+}
+
 // The temporary files of workers that are alive, and of those that went just
-// now, stay.
+// now, stay; somebody who asks for it need not wait.
 func TestTemporaryFiles(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, "")
 	if _, err := r.db.Present(t.Context(), "alive-1"); err != nil {
 		t.Fatal(err)
 	}
-	dead := make(map[string]bool)
+	temps := &askedTemps{t: t, dead: make(map[string]bool)}
 	d := r.deps("one")
-	d.RemoveTemps = func(_ context.Context, age time.Duration, gone func(string) bool) (int, error) {
-		if age < time.Minute {
-			t.Errorf("files of %s are removed", age)
-		}
-		for _, owner := range []string{"alive-1", "dead-1"} {
-			dead[owner] = gone(owner)
-		}
-		return 0, nil
-	}
+	d.Temps = temps
 	s := sweep.New(d)
-	s.Once(t.Context(), 1, true)
-	if diff := cmp.Diff(map[string]bool{"alive-1": false, "dead-1": false}, dead); diff != "" {
+	s.Round(t.Context())
+	if diff := cmp.Diff(map[string]bool{"alive-1": false, "dead-1": false}, temps.dead); diff != "" {
 		t.Errorf("at first (-want +got):\n%s", diff)
 	}
 	s.Away("dead-1", time.Hour)
-	s.Once(t.Context(), 1, true)
-	if diff := cmp.Diff(map[string]bool{"alive-1": false, "dead-1": true}, dead); diff != "" {
+	s.Round(t.Context())
+	if diff := cmp.Diff(map[string]bool{"alive-1": false, "dead-1": true}, temps.dead); diff != "" {
 		t.Errorf("after a while (-want +got):\n%s", diff)
+	}
+	if temps.removed != 1 {
+		t.Errorf("%d were removed, want 1", temps.removed)
+	}
+	for _, repair := range []bool{false, true} {
+		if got := sweep.New(d).Once(t.Context(), 1, repair).Temps; got != 1 {
+			t.Errorf("by hand: %d found, want 1", got)
+		}
+		want := 1
+		if repair {
+			want = 2
+		}
+		if temps.removed != want {
+			t.Errorf("by hand, repair %v: %d were removed, want %d", repair, temps.removed, want)
+		}
 	}
 }

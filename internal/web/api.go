@@ -94,7 +94,7 @@ func (s *Server) endpoint(e endpoint) http.Handler {
 	if e.stream {
 		return h
 	}
-	return s.bounded(h)
+	return s.bounded(h, s.fail)
 }
 
 // knownParams refuses query parameters that are not in params, or doubled

@@ -65,8 +65,8 @@ const changeWithin = 15 * time.Minute
 
 // change returns the operation for an action. One whose client leaves stops,
 // and is made again from where it stopped.
-func (s *Server) change(action control.Action) func(http.ResponseWriter, *http.Request) error {
-	return func(w http.ResponseWriter, r *http.Request) error {
+func (s *Server) change(action control.Action) answer {
+	return s.whileAlive(func(w http.ResponseWriter, r *http.Request) error {
 		dry, err := dryRun(r)
 		if err != nil {
 			return err
@@ -86,19 +86,17 @@ func (s *Server) change(action control.Action) func(http.ResponseWriter, *http.R
 		if err := errors.Join(keepReading(w), extendWrite(w, changeWithin)); err != nil {
 			return err
 		}
-		ctx, stop := s.deps.Control.WhileAlive(r.Context())
-		defer stop()
 		j := changeJSON{Action: action, Batch: ch.Batch, DryRun: dry}
 		if dry {
-			j.Names, err = s.deps.Control.Affected(ctx, ch)
+			j.Names, err = s.deps.Control.Affected(r.Context(), ch)
 		} else {
-			j.Done, err = s.deps.Control.Do(ctx, ch)
+			j.Done, err = s.deps.Control.Do(r.Context(), ch)
 		}
 		if err != nil {
 			return err
 		}
 		return writeJSON(w, r, j)
-	}
+	})
 }
 
 // namesJSON is a page of names.

@@ -253,6 +253,8 @@ func journey(t *testing.T, browser context.Context) {
 	}
 	b.until(`document.querySelector("[data-count=done]").textContent === "28" && document.querySelector("[data-bar=done]").getAttribute("width") === "70%"`)
 	b.until(`document.querySelectorAll("#pictures .tile").length === 16 && document.querySelector("#trouble table")`)
+	b.until(`(({ left }, text) => left - (text.selectNodeContents(document.querySelector("[data-failed]").previousSibling), text).getBoundingClientRect().right)(
+		document.querySelector("[data-failed]").getBoundingClientRect(), document.createRange()) > 2`) // a blank between "Try" and the number
 	b.until(`[...document.querySelectorAll("#pictures .tile img")].slice(0, 8).every((i) => i.naturalWidth > 2)`)
 
 	b.click(`.tabs a[href$="/gallery"]`)

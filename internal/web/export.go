@@ -42,7 +42,11 @@ func (s *Server) export(w http.ResponseWriter, r *http.Request) error {
 	default:
 		return &control.InvalidError{Text: fmt.Sprintf("format is %.20q: give jsonl or csv", format)}
 	}
-	// What is wrong with the question is told before the first byte.
+	// What is wrong with the question is told before the first byte. An export
+	// that has begun waits for Redis; one to begin does not.
+	if err := s.deps.Control.AliveNow(r.Context()); err != nil {
+		return err
+	}
 	b, err := s.deps.Control.Batch(r.Context(), batch)
 	if err != nil {
 		return err

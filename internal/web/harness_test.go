@@ -71,7 +71,8 @@ func setup(t *testing.T, change ...func(*web.Config)) *fixture {
 	}
 	f := &fixture{t: t, redis: redistest.Start(t)}
 	rdb := redis.NewClient(&redis.Options{
-		Network: "unix", Addr: f.redis.Addr(), MaxRetries: 25, MaxRetryBackoff: 500 * time.Millisecond, // as package redisconn has it
+		Network: "unix", Addr: f.redis.Addr(), // the rest as package redisconn has it
+		MaxRetries: 25, MaxRetryBackoff: 500 * time.Millisecond, ReadTimeout: 5 * time.Second,
 	})
 	t.Cleanup(func() { _ = rdb.Close() })
 	f.db = results.New(rdb, "")

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"io"
 	"io/fs"
 	"net/http"
 	"net/url"
@@ -346,6 +347,81 @@ func TestFirstAnswerWithoutRedis(t *testing.T) {
 			t.Errorf("%s: got %d after %v, want 503 within 3 s", a.path, a.status, a.took)
 		} else {
 			t.Logf("%s: %v", a.path, a.took)
+		}
+	}
+}
+
+// A Redis that is frozen keeps what it was sent and answers nothing: its pages
+// say so as soon as those of one that is gone.
+func TestFirstAnswerFromAFrozenRedis(t *testing.T) {
+	t.Parallel()
+	f := setup(t)
+	f.add("b", "A")
+	f.page("/", http.StatusOK) // Redis was seen to be there
+	f.redis.Pause()
+	t.Cleanup(f.redis.Resume)
+	type answer struct {
+		path, body string
+		status     int
+		took       time.Duration
+	}
+	// None of these looks first whether Redis is there.
+	paths := []string{
+		"/", "/batches/b", "/batches/b/gallery", "/batches/b/name?name=A", "/batches/b/change/pause", "/api/v1/batches", "/api/v1/batches/b/names",
+		"/people/?name=A", "/pictures/b?name=A",
+	}
+	answers := make(chan answer)
+	for _, path := range paths {
+		go func() {
+			began := time.Now()
+			res, err := f.client.Get(f.url + path)
+			if err != nil {
+				answers <- answer{path: path + ": " + err.Error()}
+				return
+			}
+			body, _ := io.ReadAll(res.Body)
+			answers <- answer{path, string(body), res.StatusCode, time.Since(began)}
+			_ = res.Body.Close()
+		}()
+	}
+	for range paths {
+		// 3 s is the promise; a machine under load gets 4.5, when the client of
+		// Redis has not given up yet.
+		a := <-answers
+		if a.status != http.StatusServiceUnavailable || a.took > 4500*time.Millisecond || !strings.Contains(a.body, "Redis at test") {
+			t.Errorf("%s: got %d after %v, want 503 within 3 s:\n%s", a.path, a.status, a.took, a.body)
+		} else {
+			t.Logf("%s: %v", a.path, a.took)
+		}
+	}
+	f.redis.Resume()
+	for deadline := time.Now().Add(20 * time.Second); ; {
+		res, _ := f.do(f.client, http.MethodGet, "/batches/b", nil, nil)
+		if res.StatusCode == http.StatusOK {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("Redis is back, and the page is answered %s", res.Status)
+		}
+	}
+}
+
+// A Redis that is held up for 2 s, as by a long script, is slow and not away.
+func TestASlowRedisIsThere(t *testing.T) {
+	t.Parallel()
+	f := setup(t)
+	f.add("b", "A")
+	for _, seen := range []bool{false, true} {
+		if seen {
+			f.page("/", http.StatusOK)
+		}
+		f.redis.Pause()
+		began := time.Now()
+		goesOn := time.AfterFunc(1900*time.Millisecond, f.redis.Resume)
+		t.Cleanup(func() { goesOn.Stop() })
+		f.page("/batches/b", http.StatusOK)
+		if took := time.Since(began); took < 1800*time.Millisecond {
+			t.Errorf("seen before: %v: answered after %v, while Redis was held up", seen, took)
 		}
 	}
 }

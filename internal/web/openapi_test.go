@@ -62,7 +62,7 @@ func TestDescriptionHasEveryKey(t *testing.T) {
 		t.Fatal(err)
 	}
 	for schema, v := range map[string]any{
-		"Batch": batchJSON{}, "Name": nameJSON{}, "Stale": recordjson.Stale{}, "Picture": pictureJSON{},
+		"Batch": batchJSON{}, "Name": nameJSON{}, "Stale": recordjson.Stale{}, "Event": recordjson.Event{}, "Picture": pictureJSON{},
 		"Change": changeJSON{}, "Problem": problem{}, "Preview": previewJSON{}, "Added": addedJSON{},
 	} {
 		want := keysOf(reflect.TypeOf(v))

@@ -490,3 +490,52 @@ func TestStatic(t *testing.T) {
 		t.Errorf("the page loads from elsewhere: %s", outside)
 	}
 }
+
+// What went wrong with a name is told on its page and by the API.
+func TestHistoryOfAName(t *testing.T) {
+	t.Parallel()
+	f := setup(t)
+	refs := f.add("crew", "Ada", "Bo")
+	down := &failure.Error{Reason: failure.ReasonUnavailable, Kind: failure.Temporary, Status: http.StatusBadGateway}
+	for i := range results.MaxHistory {
+		if _, _, ok, err := f.db.CountTry(t.Context(), refs["Ada"], results.LookupRank, fmt.Sprint("run", i), down); !ok || err != nil {
+			t.Fatal(ok, err)
+		}
+	}
+	if err := f.db.NoteDeath(t.Context(), refs["Ada"], results.LookupRank, "0.1"); err != nil {
+		t.Fatal(err)
+	}
+	f.done(refs["Ada"])
+	f.done(refs["Bo"])
+	got := f.page("/batches/crew/name?name=Ada", http.StatusOK)
+	for _, want := range []string{
+		"2 earlier events not kept.", "the lookup failed: Unavailable, answered 502", "the lookup was cut off: its worker died", "the lookup came", "9 tries in all",
+	} {
+		if !strings.Contains(got, want) {
+			t.Errorf("the page has no %q", want)
+		}
+	}
+	var n struct {
+		History []struct {
+			At           time.Time
+			What, Reason string
+			Rank, Status int
+			Generation   int64
+		}
+		Earlier int `json:"history_earlier"`
+	}
+	f.api("GET", "/batches/crew/names/Ada", "", http.StatusOK, &n)
+	if len(n.History) != results.MaxHistory || n.Earlier != 2 {
+		t.Fatalf("got %d events and %d earlier: %+v", len(n.History), n.Earlier, n.History)
+	}
+	if e := n.History[0]; e.What != "failed" || e.Reason != "unavailable" || e.Status != http.StatusBadGateway || e.Generation != 1 || time.Since(e.At) > time.Hour {
+		t.Errorf("got %+v", e)
+	}
+	if got := f.page("/batches/crew/name?name=Bo", http.StatusOK); strings.Contains(got, "failed:") || !strings.Contains(got, "1 try in all") {
+		t.Errorf("the page of a name without trouble:\n%s", got)
+	}
+	n.History = nil
+	if f.api("GET", "/batches/crew/names/Bo", "", http.StatusOK, &n); n.History != nil {
+		t.Errorf("a name without trouble has the history %+v", n.History)
+	}
+}

@@ -54,6 +54,7 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	if errors.Is(err, http.ErrServerClosed) {
 		err = nil
 	}
+	s.left.Wait()
 	if err = errors.Join(err, s.pages.Close()); err != nil {
 		return fmt.Errorf("web server: %w", err)
 	}

@@ -11,6 +11,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -70,6 +71,8 @@ type Server struct {
 	// for each list that is being added.
 	streams atomic.Int64
 	uploads chan struct{}
+	// left are answers that nobody waits for any more, among those that are.
+	left sync.WaitGroup
 	// closing ends when the server does, and with it the streams.
 	closing context.Context
 	close   context.CancelFunc
@@ -121,40 +124,51 @@ func (s *Server) routes() (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	mux.Handle("/", s.bounded(s.pages))
-	mux.Handle("POST /batches/", s.unhurried(s.pages))
+	mux.Handle("/", s.bounded(s.pages, s.pages.Fail))
+	mux.Handle("POST /batches/", s.unhurried(s.pages, s.pages.Fail))
 	mux.Handle("/api/", s.api())
-	mux.Handle("/queues/", s.bounded(queues))
-	mux.Handle("/pictures/{batch}", s.bounded(http.HandlerFunc(s.picture)))
-	mux.Handle("/people/{$}", s.bounded(http.HandlerFunc(s.people)))
-	mux.Handle("/people/{name}", s.bounded(http.HandlerFunc(s.people)))
+	mux.Handle("/queues/", s.bounded(queues, s.fail))
+	mux.Handle("/pictures/{batch}", s.bounded(http.HandlerFunc(s.picture), s.fail))
+	mux.Handle("/people/{$}", s.bounded(http.HandlerFunc(s.people), s.fail))
+	mux.Handle("/people/{name}", s.bounded(http.HandlerFunc(s.people), s.fail))
 	return mux, nil
 }
 
+// reporter answers a request with why it has no other answer.
+type reporter func(w http.ResponseWriter, r *http.Request, err error)
+
 // bounded gives h a bounded body and a bounded time, which ends early where
-// Redis stops answering.
-func (s *Server) bounded(h http.Handler) http.Handler {
+// Redis stops answering; fail says so then.
+func (s *Server) bounded(h http.Handler, fail reporter) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		ctx, cancel := context.WithTimeout(r.Context(), answerWithin)
 		defer cancel()
-		ctx, stop := s.deps.Control.WhileAlive(ctx)
-		defer stop()
 		r = r.WithContext(ctx)
 		r.Body = http.MaxBytesReader(w, r.Body, maxBody)
-		h.ServeHTTP(w, r)
+		if err := s.whileAlive(served(h))(w, r); err != nil {
+			fail(w, r, err)
+		}
 	})
 }
 
+// served is h as an answer.
+func served(h http.Handler) answer {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		h.ServeHTTP(w, r)
+		return nil
+	}
+}
+
 // unhurried gives h a bounded body and as long as a change of a batch takes,
-// while Redis answers.
-func (s *Server) unhurried(h http.Handler) http.Handler {
+// while Redis answers; fail says that it does not.
+func (s *Server) unhurried(h http.Handler, fail reporter) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		r.Body = http.MaxBytesReader(w, r.Body, maxBody)
 		// The form first, within the time that reading may take. What is cut
 		// off all the same is made again from where it stopped.
 		_ = errors.Join(r.ParseForm(), keepReading(w), extendWrite(w, changeWithin))
-		ctx, stop := s.deps.Control.WhileAlive(r.Context())
-		defer stop()
-		h.ServeHTTP(w, r.WithContext(ctx))
+		if err := s.whileAlive(served(h))(w, r); err != nil {
+			fail(w, r, err)
+		}
 	})
 }

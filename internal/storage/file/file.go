@@ -22,6 +22,7 @@ import (
 	"path/filepath"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/picharvest/picharvest/internal/failure"
 	"github.com/picharvest/picharvest/internal/storage"
@@ -40,10 +41,17 @@ type Store struct {
 	temps string
 	made  atomic.Uint64
 
-	// mu guards mount, which is replaced when the folder is mounted anew.
-	mu    sync.Mutex
-	mount *mount
+	// mu guards mount, which is replaced when the folder is mounted anew, and
+	// when it was last seen at its path.
+	mu     sync.Mutex
+	mount  *mount
+	looked time.Time
 }
+
+// lookEvery is how long a folder that was at its path is taken to be there
+// still: about as long as a picture is in writing, after which nobody looks
+// either.
+const lookEvery = 10 * time.Millisecond
 
 // New returns the store in dir and makes dir if it is missing. It proves by
 // doing it that files can be made there, and gives a new store its ID.
@@ -252,8 +260,15 @@ func (s *Store) at(ctx context.Context, key string) (*mount, error) {
 
 // current returns the folder that stands at the store's path now. A share
 // that went away and came back is opened anew; what stands there without our
-// ID, such as the bare mount point, is refused.
+// ID, such as the bare mount point, is refused. It is looked at once in
+// [lookEvery].
 func (s *Store) current() (*mount, error) {
+	s.mu.Lock()
+	m, fresh := s.mount, time.Since(s.looked) < lookEvery
+	s.mu.Unlock()
+	if fresh {
+		return m, nil
+	}
 	fi, err := os.Stat(s.dir)
 	if err != nil {
 		return nil, s.fail("find", ".", err)
@@ -261,9 +276,10 @@ func (s *Store) current() (*mount, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if os.SameFile(fi, s.mount.info) {
+		s.looked = time.Now()
 		return s.mount, nil
 	}
-	m, err := openMount(s.dir)
+	m, err = openMount(s.dir)
 	if err != nil {
 		return nil, s.fail("open", ".", err)
 	}

@@ -57,39 +57,16 @@ func (s *Store) createTemp(m *mount) (*temp, error) {
 // another installation may share the folder, of whose processes nobody here
 // knows. What it cannot remove it reports, having removed the rest.
 func (s *Store) RemoveTemps(ctx context.Context, age time.Duration, dead func(owner string) bool) (int, error) {
-	m, err := s.current()
+	m, left, err := s.leftTemps(age, dead)
 	if err != nil {
 		return 0, err
 	}
-	entries, err := fs.ReadDir(m.root.FS(), tempDir)
-	if errors.Is(err, fs.ErrNotExist) {
-		return 0, nil
-	}
-	if err != nil {
-		return 0, s.fail("list", tempDir, err)
-	}
-	var (
-		removed int
-		errs    []error
-		verdict = map[string]bool{s.owner: false}
-	)
-	for _, e := range entries {
+	removed := 0
+	var errs []error
+	for _, name := range left {
 		if ctx.Err() != nil {
 			return removed, context.Cause(ctx)
 		}
-		owner, _, ok := strings.Cut(e.Name(), tempMark)
-		if !ok || !isOwner(owner) || !e.Type().IsRegular() {
-			continue
-		}
-		gone, asked := verdict[owner]
-		if !asked {
-			gone = dead(owner)
-			verdict[owner] = gone
-		}
-		if !gone || young(e, age) {
-			continue
-		}
-		name := filepath.Join(tempDir, e.Name())
 		switch err := m.root.Remove(name); {
 		case err == nil:
 			removed++
@@ -101,6 +78,45 @@ func (s *Store) RemoveTemps(ctx context.Context, age time.Duration, dead func(ow
 		return removed, fmt.Errorf("%d temporary files stay: %w", len(errs), errs[0])
 	}
 	return removed, nil
+}
+
+// CountTemps returns how many files RemoveTemps would remove.
+func (s *Store) CountTemps(_ context.Context, age time.Duration, dead func(owner string) bool) (int, error) {
+	_, left, err := s.leftTemps(age, dead)
+	return len(left), err
+}
+
+// leftTemps returns the temporary files that dead processes left behind, as
+// paths in the store.
+func (s *Store) leftTemps(age time.Duration, dead func(owner string) bool) (*mount, []string, error) {
+	m, err := s.current()
+	if err != nil {
+		return nil, nil, err
+	}
+	entries, err := fs.ReadDir(m.root.FS(), tempDir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return m, nil, nil
+	}
+	if err != nil {
+		return nil, nil, s.fail("list", tempDir, err)
+	}
+	var left []string
+	verdict := map[string]bool{s.owner: false}
+	for _, e := range entries {
+		owner, _, ok := strings.Cut(e.Name(), tempMark)
+		if !ok || !isOwner(owner) || !e.Type().IsRegular() {
+			continue
+		}
+		gone, asked := verdict[owner]
+		if !asked {
+			gone = dead(owner)
+			verdict[owner] = gone
+		}
+		if gone && !young(e, age) {
+			left = append(left, filepath.Join(tempDir, e.Name()))
+		}
+	}
+	return m, left, nil
 }
 
 // young reports whether a file was written to within age.

@@ -1,6 +1,7 @@
 package ui
 
 import (
+	"fmt"
 	"net/http"
 	"slices"
 
@@ -15,6 +16,25 @@ type nameView struct {
 	Retry results.State
 	// Stored and Missing count its pictures.
 	Stored, Missing int
+}
+
+// happened says in words what an event of a name's history was.
+func happened(e recordjson.Event) string {
+	step := "the lookup"
+	if e.Rank != results.LookupRank {
+		step = fmt.Sprintf("picture %d", e.Rank)
+	}
+	switch e.What {
+	case results.TrySucceeded:
+		return step + " came"
+	case results.WorkerDied:
+		return step + " was cut off: its worker died"
+	}
+	why := step + " failed: " + explain(e.Reason).Title
+	if e.Status > 0 {
+		why += fmt.Sprintf(", answered %d", e.Status)
+	}
+	return why
 }
 
 func (p *pages) name(w http.ResponseWriter, r *http.Request) {

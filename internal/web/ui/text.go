@@ -69,4 +69,7 @@ func left(seconds float64) string {
 // reader's own.
 func moment(t time.Time) string { return t.UTC().Format("2006-01-02 15:04") + " UTC" }
 
+// instant is moment to the second, for times that are compared.
+func instant(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05") + " UTC" }
+
 func machineTime(t time.Time) string { return t.UTC().Format(time.RFC3339) }

@@ -47,12 +47,15 @@ type Deps struct {
 // Pages is the handler of every page, of /static/ and of /thumbnails/.
 type Pages struct {
 	http.Handler
-	thumbnails *thumbnail.Maker
+	pages *pages
 }
+
+// Fail answers with the page for an error of package control.
+func (p *Pages) Fail(w http.ResponseWriter, r *http.Request, err error) { p.pages.fail(w, r, err) }
 
 // Close waits until the folder of thumbnails is at rest. No request may be
 // under way.
-func (p *Pages) Close() error { return p.thumbnails.Close() }
+func (p *Pages) Close() error { return p.pages.thumbnails.Close() }
 
 // pages is what the handlers share.
 type pages struct {
@@ -98,5 +101,5 @@ func New(d Deps) (*Pages, error) {
 	mux.HandleFunc("GET /thumbnails/{batch}", p.thumbnail)
 	mux.HandleFunc("GET /static/{file}", p.static)
 	mux.HandleFunc("/", p.nowhere)
-	return &Pages{mux, maker}, nil
+	return &Pages{mux, p}, nil
 }

@@ -12,10 +12,12 @@
 
   // Times in the reader's own clock.
   const times = (root) => {
-    const written = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
+    const written = (timeStyle) => new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle });
+    const short = written("short");
+    const toTheSecond = written("medium");
     for (const t of root.querySelectorAll("time[datetime]")) {
       const at = new Date(t.dateTime);
-      if (!Number.isNaN(at.getTime())) t.textContent = written.format(at);
+      if (!Number.isNaN(at.getTime())) t.textContent = (t.dataset.seconds === undefined ? short : toTheSecond).format(at);
     }
   };
 
