@@ -27,6 +27,7 @@ import (
 	"github.com/picharvest/picharvest/internal/redisconn"
 	"github.com/picharvest/picharvest/internal/results"
 	"github.com/picharvest/picharvest/internal/robots"
+	"github.com/picharvest/picharvest/internal/storage"
 	"github.com/picharvest/picharvest/internal/web"
 	"github.com/picharvest/picharvest/worker"
 )
@@ -105,7 +106,7 @@ func TestDefaultsAreThePackages(t *testing.T) {
 	want := configs.Settings{
 		Data:    "./harvest-data",
 		Redis:   redisconn.DefaultConfig(),
-		Storage: configs.StorageSettings{Names: configs.NamesReadable},
+		Storage: configs.StorageSettings{Names: storage.NamesReadable},
 		Queue:   enqueuer.Config{Shards: 1},
 		Refresh: enqueuer.RefreshConfig{GoneAfter: results.DefaultGoneAfter},
 		Worker:  worker.DefaultConfig(),

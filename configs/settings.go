@@ -61,21 +61,16 @@ type Settings struct {
 	Log       LogSettings            `mapstructure:"log"`
 }
 
-// The values of StorageSettings.Names.
-const (
-	// NamesReadable stores pictures under their batch and name.
-	NamesReadable = "readable"
-	// NamesContent stores pictures under their hash, equal ones once.
-	NamesContent = "content"
-)
-
 // StorageSettings say where pictures are kept.
 type StorageSettings struct {
 	// URL is a place as storage.ParseLocation reads it. Default: the folder
 	// pictures in Settings.Data. Settings.PicturesLocation resolves it.
 	URL string `mapstructure:"url"`
-	// Names is NamesReadable or NamesContent. Default readable.
+	// Names is how pictures are named, as storage.ParseNaming reads it. Default
+	// readable.
 	Names string `mapstructure:"names"`
+	// Sidecar puts a JSON file beside each picture. Default false.
+	Sidecar bool `mapstructure:"sidecar"`
 }
 
 // PictureSettings say how pictures are fetched and which are taken.
@@ -180,8 +175,12 @@ func (s Settings) Validate() error {
 	if _, err := s.PicturesLocation(); err != nil {
 		errs = append(errs, err)
 	}
-	if n := s.Storage.Names; n != NamesReadable && n != NamesContent {
-		bad("storage.names is %.40q: give %s or %s", n, NamesReadable, NamesContent)
+	naming, err := storage.ParseNaming(s.Storage.Names)
+	switch {
+	case err != nil:
+		bad("storage.names is %w", err)
+	case naming.ByContent() && s.Storage.Sidecar:
+		bad("storage.sidecar: with storage.names: %s equal pictures of several names are one file, which no sidecar can tell of: give another storage.names, or leave storage.sidecar out", storage.NamesContent)
 	}
 	errs = append(errs, s.Redis.Validate(), s.Queue.Validate(), s.Refresh.Validate(), s.Worker.Validate(), s.Picture.Validate(), s.Providers.validate(), s.Web.Validate())
 	if !slices.Contains([]string{"auto", "debug", "info", "warn", "error"}, s.Log.Level) {

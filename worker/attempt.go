@@ -58,6 +58,10 @@ type attempts struct {
 	delay       time.Duration
 	maxDelay    time.Duration
 	sweeper     sweeper
+	// beside brings what stands beside the pictures of a name up to date.
+	beside func(ctx context.Context, r tasks.Ref, birth int64) error
+	// recall is called before that in a run that has nothing else to do.
+	recall func(ctx context.Context, r tasks.Ref, birth int64)
 	// says bounds the log lines about what waits.
 	says     rate.Sometimes
 	observer Observer
@@ -87,6 +91,20 @@ func (a *attempts) run(ctx context.Context, r tasks.Ref, rank, before int, s ste
 	retried, _ := asynq.GetRetryCount(ctx)
 	died := retried + before - b.Counted
 	b.Suspect = b.Suspect || died > 0
+	err = a.goThrough(ctx, r, rank, b, died, s)
+	if err != nil && !errors.Is(err, asynq.SkipRetry) {
+		return err
+	}
+	// A run that dies before this comes again, and finds nothing else to do.
+	if berr := a.beside(ctx, r, b.Birth); berr != nil {
+		return a.putOff(ctx, r, berr)
+	}
+	return err
+}
+
+// goThrough takes a run that may have something to do to its end. died is how
+// many runs of its task never came back.
+func (a *attempts) goThrough(ctx context.Context, r tasks.Ref, rank int, b results.Begun, died int, s step) error {
 	due, err := s.due(ctx, b)
 	if turn, ok := errors.AsType[*again](err); ok {
 		return turn
@@ -98,6 +116,7 @@ func (a *attempts) run(ctx context.Context, r tasks.Ref, rank, before int, s ste
 		return a.putOff(ctx, r, err)
 	}
 	if !due {
+		a.recall(ctx, r, b.Birth)
 		return nil
 	}
 	if b.Crashes+1 >= maxCrashes {

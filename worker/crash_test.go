@@ -24,6 +24,7 @@ import (
 	"github.com/picharvest/picharvest/internal/picture"
 	"github.com/picharvest/picharvest/internal/redistest"
 	"github.com/picharvest/picharvest/internal/results"
+	"github.com/picharvest/picharvest/internal/storage"
 	"github.com/picharvest/picharvest/internal/storage/file"
 	"github.com/picharvest/picharvest/tasks"
 	"github.com/picharvest/picharvest/worker"
@@ -59,6 +60,10 @@ func crashWorker() int {
 	if err != nil {
 		return 4
 	}
+	readable, err := storage.ParseNaming(storage.NamesReadable)
+	if err != nil {
+		return 4
+	}
 	log := slog.New(slog.DiscardHandler)
 	service := lookupFunc(func(_ context.Context, name string) (lookup.Answer, error) {
 		switch {
@@ -86,7 +91,7 @@ func crashWorker() int {
 	w := worker.New(cfg, worker.Deps{
 		Gate: g, HostLimits: func(string) gate.Limits { return gate.Limits{} },
 		Redis: rdb, Queue: asynq.NewClientFromRedisClient(rdb), DB: results.New(rdb, ""), Providers: map[string]*worker.Provider{"people": people},
-		Store: store, Naming: byName, Checker: checker, Logger: log,
+		Store: store, Naming: readable, Checker: checker, Logger: log,
 	})
 	// The test ends it when all is done.
 	if err := w.Run(context.Background(), "people"); err != nil {

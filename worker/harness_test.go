@@ -82,6 +82,8 @@ type rig struct {
 	settled   func(string, results.Record)
 	remover   worker.Remover
 	observer  worker.Observer
+	naming    string
+	sidecars  bool
 }
 
 // onBoth runs test on a real Redis and on miniredis.
@@ -146,8 +148,14 @@ func newProvider(f lookupFunc) (p *worker.Provider, closeIdle func(), err error)
 	return &worker.Provider{Host: "lookup.test", Service: f, Pictures: client, Robots: client}, client.CloseIdle, nil
 }
 
-func byName(batch, name string, rank int, info picture.Info) string {
-	return storage.Key(batch, name, rank, info.Kind.Ext())
+// naming returns the rule of that text.
+func naming(t testing.TB, s string) storage.Naming {
+	t.Helper()
+	n, err := storage.ParseNaming(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
 }
 
 func (r *rig) worker() *worker.Worker {
@@ -169,7 +177,7 @@ func (r *rig) worker() *worker.Worker {
 	return worker.New(r.cfg, worker.Deps{
 		Gate: g, HostLimits: r.limits, HonoursRobots: r.honours, Tags: r.tags, Licences: r.licences,
 		Redis: r.rdb, Queue: r.client, Namespace: r.namespace, DB: r.db, Providers: r.providers,
-		Store: r.store, Naming: byName, Checker: checker, Logger: slog.New(r.log), Settled: r.settled,
+		Store: r.store, Naming: naming(r.t, cmp.Or(r.naming, storage.NamesReadable)), Sidecars: r.sidecars, Checker: checker, Logger: slog.New(r.log), Settled: r.settled,
 		Observer: r.observer, Remover: cmp.Or[worker.Remover](r.remover, removal.New(removal.Deps{DB: r.db, Store: r.store, Namespace: r.namespace})),
 	})
 }

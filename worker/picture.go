@@ -28,17 +28,28 @@ type pictureHandler struct {
 	leaving   context.Context
 	log       *slog.Logger
 	store     storage.Store
-	naming    Naming
-	checker   *picture.Checker
-	licences  licence.Config
-	remover   Remover
-	observer  Observer
-	stored    func(r tasks.Ref, bytes int64)
+	// naming and sidecars are for batches that have no pictures yet.
+	naming   storage.Naming
+	sidecars bool
+	checker  *picture.Checker
+	licences licence.Config
+	remover  Remover
+	observer Observer
+	stored   func(r tasks.Ref, bytes int64)
 	// shelf holds pictures back while the store takes none.
 	shelf *shelf
 
 	mu    sync.Mutex
-	bound map[bornBatch]string
+	bound map[bornBatch]kept
+}
+
+// kept is how a batch's pictures are kept.
+type kept struct {
+	// store is the ID of the store.
+	store  string
+	naming storage.Naming
+	// sidecars is the batch where its pictures have sidecars, else nil.
+	sidecars *results.Batch
 }
 
 // bornBatch is one life of a batch: a name that was deleted may be used again.
@@ -83,28 +94,45 @@ func (s *pictureStep) due(ctx context.Context, b results.Begun) (bool, error) {
 // checkStore makes sure that the batch's pictures lie in the store that is
 // here: a folder that is not mounted must not be filled.
 func (h *pictureHandler) checkStore(ctx context.Context, b bornBatch) error {
+	// It says where the store is away, or another one.
 	id, err := h.store.ID(ctx)
 	if err != nil {
 		return h.shelf.heed(err)
 	}
-	h.mu.Lock()
-	has, ok := h.bound[b]
-	h.mu.Unlock()
-	if !ok {
-		if has, err = h.db.Bind(ctx, b.name, b.birth, id); err != nil {
-			return err
-		}
-		// One that is bound elsewhere may be bound anew.
-		if has == id {
-			h.mu.Lock()
-			h.bound[b] = has
-			h.mu.Unlock()
-		}
+	if k, ok := h.keptOf(b); ok && k.store == id {
+		return nil
 	}
-	if has != id {
+	has, err := h.db.Bind(ctx, b.name, b.birth, results.Binding{Store: id, Names: h.naming.String(), Sidecars: h.sidecars})
+	if err != nil {
+		return err
+	}
+	if has.Store != id {
+		// It may be bound anew.
 		return failure.Newf(failure.ReasonStore, failure.Hold, "not the store of batch %q: not mounted? not shared?", b.name)
 	}
+	batch := results.Batch{Name: b.name, Names: has.Names}
+	k := kept{store: id}
+	if k.naming, err = batch.Naming(); err != nil {
+		return failure.New(failure.ReasonStore, failure.Hold, err)
+	}
+	if has.Sidecars {
+		if batch, err = h.db.Batch(ctx, b.name); err != nil {
+			return err
+		}
+		k.sidecars = &batch
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.bound[b] = k
 	return nil
+}
+
+// keptOf returns how the pictures of a batch are kept that passed checkStore.
+func (h *pictureHandler) keptOf(b bornBatch) (kept, bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	k, ok := h.bound[b]
+	return k, ok
 }
 
 func (s *pictureStep) wait(ctx, leaving context.Context, b results.Begun) (func(), error) {
@@ -217,7 +245,7 @@ func (s *pictureStep) candidate(ctx context.Context, b results.Begun, i int, raw
 	w := watch(s.observer, tasks.Pictures, s.visit.host)
 	defer w.end()
 	if err = s.refused; err == nil {
-		p, err = s.fetch(ctx, s.providers.must(b), rawURL, s.known(ctx, b, rawURL))
+		p, err = s.fetch(ctx, b, rawURL, s.known(ctx, b, rawURL))
 	}
 	if err != nil {
 		w.failed(err, ctx.Err() != nil)
@@ -229,7 +257,8 @@ func (s *pictureStep) candidate(ctx context.Context, b results.Begun, i int, raw
 
 // fetch downloads one candidate into the store, or leaves there what is known
 // where that is still the same.
-func (s *pictureStep) fetch(ctx context.Context, p *Provider, rawURL string, k known) (results.Picture, error) {
+func (s *pictureStep) fetch(ctx context.Context, b results.Begun, rawURL string, k known) (results.Picture, error) {
+	p := s.providers.must(b)
 	request, err := p.Service.PictureRequest(rawURL)
 	if err != nil {
 		return results.Picture{}, err
@@ -253,13 +282,13 @@ func (s *pictureStep) fetch(ctx context.Context, p *Provider, rawURL string, k k
 		was := k.picture
 		return *was, s.checker.Takes(picture.Kind(was.Kind), was.Width, was.Height, was.Bytes)
 	}
-	stored, err := s.keep(ctx, resp.Body, k)
+	stored, err := s.keep(ctx, b, resp.Body, k)
 	stored.Validator = fetch.Validator(resp.Header)
 	return stored, err
 }
 
 // keep copies body into the store while it is checked, and commits what passed.
-func (s *pictureStep) keep(ctx context.Context, body io.Reader, k known) (results.Picture, error) {
+func (s *pictureStep) keep(ctx context.Context, b results.Begun, body io.Reader, k known) (results.Picture, error) {
 	w, err := s.store.Create(ctx)
 	if err != nil {
 		return results.Picture{}, err
@@ -275,7 +304,7 @@ func (s *pictureStep) keep(ctx context.Context, body io.Reader, k known) (result
 		Kind: string(info.Kind), Bytes: info.Bytes, Width: info.Width, Height: info.Height,
 		SHA256: base64.RawURLEncoding.EncodeToString(info.SHA256[:]),
 	}
-	p.Key = k.key(p.SHA256, s.naming(s.ref.Batch, s.ref.Name, s.rank, info), s.ref.Generation)
+	p.Key = k.key(p.SHA256, s.plainKey(b, info), s.ref.Generation)
 	release, err := s.remover.Claim(ctx, p)
 	if err != nil {
 		return results.Picture{}, err
@@ -289,4 +318,10 @@ func (s *pictureStep) keep(ctx context.Context, body io.Reader, k known) (result
 	}
 	s.release = release
 	return p, nil
+}
+
+// plainKey is the key that a picture has by itself.
+func (s *pictureStep) plainKey(b results.Begun, info picture.Info) string {
+	k, _ := s.keptOf(bornBatch{s.ref.Batch, b.Birth})
+	return k.naming.Key(b.Record.Named(s.ref.Batch, s.rank, info.Kind.Ext(), info.SHA256))
 }

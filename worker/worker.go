@@ -34,9 +34,13 @@ type Deps struct {
 	// used: its queues are left alone.
 	LeftOut map[string]error
 	Store   storage.Store
-	// Naming makes the key under which a picture is stored.
-	Naming  Naming
-	Checker *picture.Checker
+	// Naming makes the keys of pictures of batches that have none yet; others
+	// keep theirs.
+	Naming storage.Naming
+	// Sidecars gives every batch whose pictures are stored here a JSON file
+	// beside each, for good.
+	Sidecars bool
+	Checker  *picture.Checker
 	// Licences says which licences' pictures are asked for.
 	Licences licence.Config
 	// Remover may be nil where nothing is ever removed.
@@ -69,9 +73,6 @@ type Deps struct {
 type Enqueuer interface {
 	EnqueueContext(ctx context.Context, task *asynq.Task, opts ...asynq.Option) (*asynq.TaskInfo, error)
 }
-
-// Naming makes a picture's key from its batch, name, rank and bytes.
-type Naming func(batch, name string, rank int, info picture.Info) string
 
 // Worker does tasks until it is told to stop.
 type Worker struct {
@@ -157,11 +158,12 @@ func New(cfg Config, deps Deps) *Worker {
 	}
 	w.picture = pictureHandler{
 		db: deps.DB, attempts: &w.attempts, providers: providers, hosts: w.hosts, leaving: leaving, log: deps.Logger,
-		store: deps.Store, naming: deps.Naming, checker: deps.Checker, licences: deps.Licences, remover: deps.Remover, bound: make(map[bornBatch]string),
+		store: deps.Store, naming: deps.Naming, sidecars: deps.Sidecars, checker: deps.Checker, licences: deps.Licences, remover: deps.Remover, bound: make(map[bornBatch]kept),
 		observer: deps.Observer,
 		stored:   w.stored,
 		shelf:    newShelf(deps.Store.Probe, deps.Logger, deps.Observer),
 	}
+	w.attempts.beside, w.attempts.recall = w.picture.beside, w.picture.recall
 	w.attempts.sweeper = sweeper{db: deps.DB, remover: deps.Remover, store: w.picture.checkStore, log: deps.Logger}
 	return w
 }

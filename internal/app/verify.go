@@ -5,9 +5,9 @@ import (
 	"errors"
 	"io/fs"
 
-	"github.com/picharvest/picharvest/configs"
 	"github.com/picharvest/picharvest/internal/failure"
 	"github.com/picharvest/picharvest/internal/results"
+	"github.com/picharvest/picharvest/internal/sidecar"
 	"github.com/picharvest/picharvest/internal/storage"
 	"github.com/picharvest/picharvest/internal/verify"
 )
@@ -22,9 +22,29 @@ func (a *App) Verifier(ctx context.Context, b results.Batch) (verify.Checker, fu
 	if err != nil {
 		return verify.Checker{}, nil, err
 	}
-	return verify.Checker{
-		DB: a.DB, Pictures: store, AtOnce: checkers, Content: a.Settings.Storage.Names == configs.NamesContent,
-	}, store.Close, nil
+	return verify.Checker{DB: a.DB, Pictures: store, AtOnce: checkers, Sidecars: a.hasSidecars(b)}, store.Close, nil
+}
+
+// hasSidecars reports whether the batch's pictures have sidecars, or are to have
+// them from now on.
+func (a *App) hasSidecars(b results.Batch) bool {
+	return b.Sidecars || a.Settings.Storage.Sidecar && b.Names != storage.NamesContent
+}
+
+// Sidecars returns what brings the sidecars of a name of the batch up to date,
+// which has them from then on, and a function that closes the store.
+func (a *App) Sidecars(ctx context.Context, b results.Batch) (write func(ctx context.Context, name string) error, closeStore func() error, err error) {
+	store, err := a.storeOfBatch(ctx, b)
+	if err != nil {
+		return nil, nil, err
+	}
+	if !b.Sidecars {
+		if _, err := a.DB.Bind(ctx, b.Name, b.Birth, results.Binding{Sidecars: true}); err != nil {
+			return nil, nil, errors.Join(err, store.Close())
+		}
+		b.Sidecars = true
+	}
+	return func(ctx context.Context, name string) error { return sidecar.Write(ctx, a.DB, store, b, name) }, store.Close, nil
 }
 
 // storeOfBatch opens the store that the batch is bound to, to read from it and

@@ -2,8 +2,8 @@ package app
 
 import (
 	"context"
+	"errors"
 
-	"github.com/picharvest/picharvest/configs"
 	"github.com/picharvest/picharvest/internal/gate"
 	"github.com/picharvest/picharvest/internal/lookup"
 	"github.com/picharvest/picharvest/internal/picture"
@@ -49,15 +49,15 @@ func (a *App) Worker(ctx context.Context, c *lookup.Catalogue, wanted string, to
 	if err := a.clean(ctx, store); err != nil {
 		a.Logger.Warn("temporary files of dead processes stay", "error", err)
 	}
-	naming := byName
-	if s.Storage.Names == configs.NamesContent {
-		naming = byContent
+	naming, err := storage.ParseNaming(s.Storage.Names)
+	if err != nil {
+		return nil, nil, errors.Join(err, store.Close())
 	}
 	hosts := a.Gate()
 	w := worker.New(s.Worker, worker.Deps{
 		Gate: hosts, HostLimits: s.Picture.Limits.For, HonoursRobots: honoursRobots(s), Tags: s.Picture.Manners,
 		Redis: a.Conn.ForServers(s.Worker.PollInterval / 2), Queue: a.client, Namespace: a.Conn.Namespace, DB: a.DB,
-		Providers: providers, LeftOut: leftOut, Store: store, Naming: naming, Checker: checker, Licences: s.Picture.Licences, Remover: a.remover(store),
+		Providers: providers, LeftOut: leftOut, Store: store, Naming: naming, Sidecars: s.Storage.Sidecar, Checker: checker, Licences: s.Picture.Licences, Remover: a.remover(store),
 		Logger: a.Logger, ID: owner(), Settled: told.Settled, Stored: told.Stored, Observer: a.Watch.observer(),
 		Sweep: a.Sweeper(store, a.Watch.ill("queues")).Run,
 	})
@@ -85,12 +85,4 @@ func (a *App) clean(ctx context.Context, store storage.Store) error {
 	// Nobody else has the data folder open, so nobody else is writing.
 	_, err := t.RemoveTemps(ctx, 0, func(string) bool { return true })
 	return err
-}
-
-func byName(batch, name string, rank int, info picture.Info) string {
-	return storage.Key(batch, name, rank, info.Kind.Ext())
-}
-
-func byContent(_, _ string, _ int, info picture.Info) string {
-	return storage.ContentKey(info.SHA256, info.Kind.Ext())
 }

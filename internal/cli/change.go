@@ -8,7 +8,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/picharvest/picharvest/configs"
 	"github.com/picharvest/picharvest/internal/app"
 	"github.com/picharvest/picharvest/internal/results"
 	"github.com/picharvest/picharvest/internal/storage"
@@ -231,7 +230,7 @@ for those by content (storage.names: content) that other names have too.`,
 // they are named by content.
 func pictureFolder(a *app.App, b results.Batch) string {
 	folder := a.Settings.PicturesFolder()
-	if a.Settings.Storage.Names != configs.NamesContent {
+	if b.Names != storage.NamesContent {
 		folder = app.PicturePath(folder, storage.Folder(b.Name))
 	}
 	return folder

@@ -289,6 +289,11 @@ func (i *importer) target(ctx context.Context, j recordjson.Name) (*target, erro
 	if err != nil {
 		return nil, err
 	}
+	if j.Names != "" {
+		if err := e.BindNames(ctx, j.Names); err != nil {
+			return nil, err
+		}
+	}
 	t := &target{
 		provider: provider, open: e, renewed: time.Now(),
 		chunks: make([][]results.Record, e.Shards()), lines: make([][]int64, e.Shards()),

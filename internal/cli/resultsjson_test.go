@@ -224,21 +224,27 @@ func FuzzImportLine(f *testing.F) {
 	f.Add([]byte(`{"batch":"b","name":"n","line":1,"state":"done","generation":1,"updated":"2026-11-22T21:44:13Z","pictures":[{"rank":1,"url":"u","key":"b/n~l.png","kind":"png","sha256":"f2c608996cc4dda9f7dfeb351cf52007a1bd2f408f3e62987f0d267745def4b9"}]}`))
 	f.Add([]byte(`{"name":"n","state":"failed","reason":"timeout","kind":"final","attributes":{"a":1}}`))
 	f.Add([]byte(`{"name":"n","state":"done","pictures":[{"rank":1,"candidate":-1,"key":"../../x"}]}`))
+	f.Add([]byte(`{"batch":"b","provider":"p","name":"N","names":"{batch}/{column.team}/{name}.{ext}","line":1,"state":"done","generation":1,"updated":"2026-11-22T21:44:13Z","pictures":[{"rank":1,"url":"u","key":"b/Sales/N.png","kind":"png","sha256":"f2c608996cc4dda9f7dfeb351cf52007a1bd2f408f3e62987f0d267745def4b9"}]}`))
 	f.Add([]byte(`[]`))
 	f.Fuzz(func(t *testing.T, line []byte) {
-		_, r, err := parseLine(line)
+		j, r, err := parseLine(line)
 		if err != nil {
 			return
+		}
+		b := results.Batch{Name: "b", Provider: "p", Names: j.Names}
+		naming, err := b.Naming()
+		if err != nil {
+			t.Fatal(err)
 		}
 		for _, p := range r.Stored() {
 			if err := storage.CheckKey(p.Key); err != nil {
 				t.Errorf("a key that no store takes: %v", err)
 			}
 		}
-		if err := r.Check(); err != nil {
+		if err := r.Check(naming); err != nil {
 			t.Errorf("a record that is none: %v", err)
 		}
-		out, err := json.Marshal(describe(results.Batch{Name: "b", Provider: "p"}, r, "s"))
+		out, err := json.Marshal(describe(b, r, "s"))
 		if err != nil {
 			t.Fatal(err)
 		}

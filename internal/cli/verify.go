@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/picharvest/picharvest/internal/app"
 	"github.com/picharvest/picharvest/internal/removal"
@@ -40,7 +41,8 @@ file that differs is a line, a mark and the file:
   =  the same; shown with --all
 
 --repair fetches what is missing or differs again: such names are to be done
-once more, by the workers or by the same harvest run as before.
+once more, by the workers or by the same harvest run as before. Sidecars
+(storage.sidecar) it writes at once.
 --remove-orphans removes the files of + lines. --rebind binds the batch to the
 store that is here, where its own was replaced: by a copy that has another ID,
 or by an empty one that --repair is to fill.
@@ -93,6 +95,11 @@ type verifying struct {
 	removed removal.Report
 	orphans []removal.File
 	remover *removal.Remover
+	// lacking are names whose sidecars are to be written by beside, and
+	// mended how many there were.
+	lacking []string
+	beside  func(ctx context.Context, name string) error
+	mended  int64
 }
 
 const (
@@ -101,6 +108,8 @@ const (
 	// orphansPage is how many files are removed at once: for each page all
 	// records are looked at.
 	orphansPage = 20_000
+	// sidecarsAtOnce is how many names' sidecars are written at a time.
+	sidecarsAtOnce = 16
 )
 
 func (v *verifying) run(ctx context.Context) error {
@@ -137,6 +146,14 @@ func (v *verifying) run(ctx context.Context) error {
 		defer closeQuietly(closeRemover)
 		v.remover = r
 	}
+	if v.fl.repair && checker.Sidecars {
+		beside, closeSidecars, err := v.a.Sidecars(ctx, v.b)
+		if err != nil {
+			return err
+		}
+		defer closeQuietly(closeSidecars)
+		v.beside = beside
+	}
 	checker.SizeOnly = v.fl.sizeOnly
 	if v.fl.concurrency > 0 {
 		checker.AtOnce = v.fl.concurrency
@@ -147,7 +164,7 @@ func (v *verifying) run(ctx context.Context) error {
 	sum, err := checker.Batch(ctx, v.b, func(f verify.Finding) error { return v.found(ctx, f) })
 	// What was found so far is said, and repaired, in any case.
 	if err == nil {
-		err = errors.Join(v.refetch(ctx), v.removeOrphans(ctx))
+		err = errors.Join(v.refetch(ctx), v.mend(ctx), v.removeOrphans(ctx))
 	}
 	if ferr := v.out.Flush(); err == nil {
 		err = ferr
@@ -165,6 +182,10 @@ func (v *verifying) run(ctx context.Context) error {
 		fmt.Fprintf(v.env.Err, "%s not done or partial, or changed meanwhile, and left alone\n", areNames(v.names-v.again))
 	case v.fl.repair:
 		left.Missing, left.Different = 0, 0
+	}
+	if v.fl.repair && v.mended > 0 {
+		left.Sidecars = 0
+		fmt.Fprintf(v.env.Err, "%s written\n", plural(v.mended, "sidecar"))
 	}
 	if v.remover != nil {
 		left.Orphans = 0
@@ -186,6 +207,14 @@ func (v *verifying) found(ctx context.Context, f verify.Finding) error {
 	case f.Mark == verify.Orphan && v.remover != nil:
 		if v.orphans = append(v.orphans, removal.File{Key: f.Key, Bytes: f.Bytes}); len(v.orphans) >= orphansPage {
 			return v.removeOrphans(ctx)
+		}
+	case f.Sidecar && (f.Mark == verify.Missing || f.Mark == verify.Different) && v.fl.repair:
+		v.mended++
+		if n := len(v.lacking); n > 0 && v.lacking[n-1] == f.Name {
+			return nil
+		}
+		if v.lacking = append(v.lacking, f.Name); len(v.lacking) >= lostPage {
+			return v.mend(ctx)
 		}
 	case (f.Mark == verify.Missing || f.Mark == verify.Different) && v.fl.repair:
 		v.wanted++
@@ -211,6 +240,18 @@ func (v *verifying) refetch(ctx context.Context) error {
 	n, err := v.a.Enqueuer().Refetch(ctx, v.b, lost)
 	v.again += n
 	return err
+}
+
+// mend writes the sidecars of the names that lack some.
+func (v *verifying) mend(ctx context.Context) error {
+	names := v.lacking
+	v.lacking = nil
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(sidecarsAtOnce)
+	for _, name := range names {
+		g.Go(func() error { return v.beside(ctx, name) })
+	}
+	return g.Wait()
 }
 
 func (v *verifying) removeOrphans(ctx context.Context) error {
@@ -266,15 +307,19 @@ func (v *verifying) show(f verify.Finding) error {
 
 // say sums up what was found.
 func (v *verifying) say(s verify.Summary, took time.Duration) {
-	fmt.Fprintf(v.env.Err, "%s in %s: %s the same (%s), %s missing, %s different, %s that no record has, %s (%s)\n",
+	sidecars := ""
+	if s.Sidecars > 0 {
+		sidecars = plural(s.Sidecars, "sidecar") + " missing or different, "
+	}
+	fmt.Fprintf(v.env.Err, "%s in %s: %s the same (%s), %s missing, %s different, %s that no record has, %s%s (%s)\n",
 		v.b.Name, v.a.Settings.PicturesFolder(), count(s.Same), size(s.Bytes), count(s.Missing), count(s.Different), count(s.Orphans),
-		plural(s.Failed, "error"), span(took))
+		sidecars, plural(s.Failed, "error"), span(took))
 }
 
 // advise says what to type next.
 func (v *verifying) advise(s verify.Summary) {
 	words := []string{"verify", v.b.Name}
-	if s.Missing+s.Different > 0 {
+	if s.Missing+s.Different+s.Sidecars > 0 {
 		words = append(words, "--repair")
 	}
 	if s.Orphans > 0 {

@@ -1,14 +1,13 @@
 package lookup
 
 import (
-	"crypto/md5" //nolint:gosec // services name files by it; it proves nothing
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"net/url"
 	"slices"
-	"strconv"
 	"strings"
+
+	"github.com/picharvest/picharvest/internal/filter"
 )
 
 // maxURLBytes is the longest URL that is asked, or that a picture may have.
@@ -37,10 +36,7 @@ type templatePart struct {
 	word    int    // which of the words it is filled with
 	column  string // or the column, see filled
 	query   bool
-	lower   bool
-	under   bool
-	md5     int // hexadecimal digits, 0 for the text itself
-	slashes bool
+	filters filter.Filters
 }
 
 func (t urlTemplate) usesBase() bool { return t.base }
@@ -100,7 +96,7 @@ func parseHolesOf(s string, columns bool, words ...string) (urlTemplate, error) 
 		if err != nil {
 			return t, err
 		}
-		if p.slashes && query {
+		if p.filters.Slashes && query {
 			return t, fmt.Errorf("{%s} stands in the query: slashes is for the path alone", inner)
 		}
 		p.literal, p.hole, p.query = literal, true, query
@@ -120,9 +116,8 @@ func parseHolesOf(s string, columns bool, words ...string) (urlTemplate, error) 
 	return t, nil
 }
 
-func parseHole(s string, columns bool, words []string) (templatePart, error) {
-	var p templatePart
-	inner, filters, _ := strings.Cut(s, "|")
+func parseHole(s string, columns bool, words []string) (p templatePart, err error) {
+	inner, _, _ := strings.Cut(s, "|")
 	column, fromRow := columnHole(inner)
 	word := inner
 	switch p.word = slices.Index(words, inner); {
@@ -139,34 +134,11 @@ func parseHole(s string, columns bool, words []string) (templatePart, error) {
 		}
 		return p, fmt.Errorf("unknown {%s}: known are {base} and {%s}", s, strings.Join(words, "} and {"))
 	}
-	if filters == "" && strings.Contains(s, "|") {
-		return p, fmt.Errorf("{%s} ends in a bar: write {%s} or a filter after it", s, word)
+	_, p.filters, err = filter.Parse(s)
+	if errors.Is(err, filter.ErrUnknown) {
+		err = fmt.Errorf("%w; the %s is escaped for its place by itself", err, word)
 	}
-	for f := range strings.SplitSeq(filters, "|") {
-		filter, digits, numbered := strings.Cut(f, ":")
-		if filter == "md5" && numbered {
-			n, err := strconv.Atoi(digits)
-			if err != nil || n < 1 || n > hex.EncodedLen(md5.Size) {
-				return p, fmt.Errorf("{%s}: %q are no digits of an MD5: write md5:1 to md5:32", s, digits)
-			}
-			p.md5 = n
-			continue
-		}
-		switch f {
-		case "":
-		case "lower":
-			p.lower = true
-		case "underscore":
-			p.under = true
-		case "md5":
-			p.md5 = hex.EncodedLen(md5.Size)
-		case "slashes":
-			p.slashes = true
-		default:
-			return p, fmt.Errorf("unknown filter %q in {%s}: known are lower, underscore, md5, slashes; the %s is escaped for its place by itself", f, s, word)
-		}
-	}
-	return p, nil
+	return p, err
 }
 
 func checkLiteral(s, word string) error {
@@ -255,21 +227,12 @@ func (t urlTemplate) expand(base string, values ...string) (string, error) {
 }
 
 func (p templatePart) escape(name string) string {
-	if p.lower {
-		name = strings.ToLower(name)
-	}
-	if p.under {
-		name = strings.ReplaceAll(name, " ", "_")
-	}
-	if p.md5 > 0 {
-		sum := md5.Sum([]byte(name)) //nolint:gosec // as above
-		name = hex.EncodeToString(sum[:])[:p.md5]
-	}
+	name = p.filters.Apply(name)
 	switch {
 	case p.query:
 		// A "+" for the space is understood by forms only, %20 by everyone.
 		return strings.ReplaceAll(url.QueryEscape(name), "+", "%20")
-	case p.slashes:
+	case p.filters.Slashes:
 		return strings.ReplaceAll(url.PathEscape(name), "%2F", "/")
 	default:
 		return url.PathEscape(name)

@@ -5,6 +5,7 @@ package recordjson
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/picharvest/picharvest/internal/failure"
 	"github.com/picharvest/picharvest/internal/results"
+	"github.com/picharvest/picharvest/internal/storage"
 	"github.com/picharvest/picharvest/tasks"
 )
 
@@ -32,6 +34,7 @@ type Name struct {
 	FailedTries int            `json:"failed_tries"`
 	Updated     time.Time      `json:"updated,omitzero"`
 	Params      results.Params `json:"params,omitempty"`
+	Names       string         `json:"names,omitempty"`
 	Columns     Attributes     `json:"columns,omitempty"`
 	ColumnsCut  bool           `json:"columns_truncated,omitempty"`
 	Attributes  Attributes     `json:"attributes,omitempty"`
@@ -173,6 +176,9 @@ func Of(b results.Batch, r results.Record) Name {
 		Tries: Tries(r), FailedTries: r.FailedTries, Updated: r.Updated, Reason: r.Reason, Host: r.Host,
 		Params: b.Params, Columns: r.Columns, ColumnsCut: r.ColumnsTruncated,
 	}
+	if b.Names != storage.NamesReadable {
+		j.Names = b.Names
+	}
 	if f := r.Explain(); f != nil && r.Reason != "" {
 		j.Kind, j.Message = f.Kind(), f.Message
 	}
@@ -272,7 +278,11 @@ func (j Name) Record() (results.Record, error) {
 			return r, fmt.Errorf("picture %d: %w", p.Rank, err)
 		}
 	}
-	return r, r.Check()
+	naming, err := storage.ParseNaming(cmp.Or(j.Names, storage.NamesReadable))
+	if err != nil {
+		return r, fmt.Errorf("names: %w", err)
+	}
+	return r, r.Check(naming)
 }
 
 // into adds the picture to r, with its outcome where it has one.

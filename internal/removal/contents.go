@@ -85,7 +85,7 @@ func (r *Remover) contents(ctx context.Context, files []content) (rep Report, er
 			if !claims[f.hash].Valid() {
 				return errSlow
 			}
-			if err := r.file(rctx, f.key, results.Picture{SHA256: f.hash}.Hex()); err != nil {
+			if err := r.file(rctx, f.key, results.Picture{SHA256: f.hash}.Hex(), false); err != nil {
 				return err
 			}
 			mu.Lock()
@@ -128,6 +128,7 @@ func (r *Remover) Orphans(ctx context.Context, files []File) (Report, error) {
 	err = r.DB.StoredKeys(ctx, func(keys []string) {
 		for _, key := range keys {
 			delete(own, key)
+			delete(own, storage.SidecarKey(key))
 		}
 	})
 	if err != nil {
@@ -136,7 +137,7 @@ func (r *Remover) Orphans(ctx context.Context, files []File) (Report, error) {
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(atOnce)
 	for _, f := range own {
-		g.Go(func() error { return r.file(ctx, f.Key, f.SHA256) })
+		g.Go(func() error { return r.file(ctx, f.Key, f.SHA256, false) })
 	}
 	if err := g.Wait(); err != nil {
 		return rep, err

@@ -16,6 +16,7 @@ package removal
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"iter"
 	"slices"
@@ -61,6 +62,8 @@ type Deps struct {
 type Remover struct {
 	Deps
 	queue contentQueue
+	// whole: the batch goes, and its folder with it.
+	whole bool
 }
 
 // New returns a Remover.
@@ -159,7 +162,9 @@ func (r *Remover) Name(ctx context.Context, b results.Batch, name string) (Repor
 
 // Batch ends all work on the batch for good and removes every name of it. What
 // is left is an empty batch, which is the caller's to delete when nothing else
-// has to be done again after an interruption: see [results.DB.Delete].
+// has to be done again after an interruption: see [results.DB.Delete]; and the
+// files in the batch's folder that no record tells of, which are the caller's
+// as well.
 // Interrupted half-way it is simply called again.
 func (r *Remover) Batch(ctx context.Context, batch string) (Report, error) {
 	b, err := r.DB.Condemn(ctx, batch)
@@ -176,6 +181,7 @@ func (r *Remover) Batch(ctx context.Context, batch string) (Report, error) {
 		deps.Tasks = nil
 	}
 	untasked := New(deps)
+	untasked.whole = true
 	for _, st := range results.States() {
 		rep, err := untasked.Names(ctx, b, func(ctx context.Context, do func(context.Context, int, []string) error) error {
 			return r.DB.EachNames(ctx, b, results.Query{State: st}, do)
@@ -243,17 +249,21 @@ func (r *Remover) strip(ctx context.Context, b results.Batch, shard int, records
 		contents []content
 		gone     atomic.Int64
 	)
+	naming, err := b.Naming()
+	if err != nil {
+		return rep, nil, err
+	}
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(atOnce)
 	own := make(map[string]bool)
 	remove := func(name string, p results.Picture) {
 		switch {
 		case p.Key == "" || own[p.Key]:
-		case storage.IsKeyOf(p.Key, b.Name, name):
+		case naming.IsKeyOf(p.Key, b.Name, name):
 			own[p.Key] = true
 			rep.Pictures++
 			rep.Bytes += p.Bytes
-			g.Go(func() error { return r.file(ctx, p.Key, p.Hex()) })
+			g.Go(func() error { return r.file(ctx, p.Key, p.Hex(), b.Sidecars) })
 		default:
 			// By content, or come with an import under another batch's name.
 			contents = append(contents, content{p.SHA256, p.Key, p.Bytes})
@@ -268,21 +278,32 @@ func (r *Remover) strip(ctx context.Context, b results.Batch, shard int, records
 		}
 		for _, rank := range unsettled(rec) {
 			// A worker that died may have stored it and not said so.
-			g.Go(func() error { return r.unsaid(ctx, b.Name, rec, rank) })
+			if naming.IsKnownBefore() {
+				g.Go(func() error { return r.unsaid(ctx, b.Name, naming, rec, rank) })
+			}
 		}
+	}
+	if !naming.IsKnownBefore() && !naming.ByContent() && !r.whole {
+		g.Go(func() error { return r.strays(ctx, b, naming, records, own) })
 	}
 	g.Go(func() error {
 		n, err := r.tasks(ctx, b, shard, records)
 		gone.Add(n)
 		return err
 	})
-	err := g.Wait()
+	err = g.Wait()
 	rep.Tasks = gone.Load()
 	return rep, contents, err
 }
 
-// file removes a file and what was made of it.
-func (r *Remover) file(ctx context.Context, key, hash string) error {
+// file removes a file and what was made of it, its sidecar first: nothing leads
+// to one without its picture.
+func (r *Remover) file(ctx context.Context, key, hash string, sidecar bool) error {
+	if sidecar {
+		if err := r.Store.Delete(ctx, storage.SidecarKey(key)); err != nil {
+			return err
+		}
+	}
 	if err := r.Store.Delete(ctx, key); err != nil {
 		return err
 	}
@@ -312,9 +333,9 @@ func unsettled(rec results.Record) []int {
 
 // unsaid removes what may have been stored for a picture of a retired name,
 // beside the one that was shown if there was one.
-func (r *Remover) unsaid(ctx context.Context, batch string, rec results.Record, rank int) error {
+func (r *Remover) unsaid(ctx context.Context, batch string, naming storage.Naming, rec results.Record, rank int) error {
 	for _, kind := range picture.Kinds() {
-		key := storage.Key(batch, rec.Name, rank, kind.Ext())
+		key := naming.Key(rec.Named(batch, rank, kind.Ext(), [sha256.Size]byte{}))
 		if err := r.Store.Delete(ctx, key); err != nil {
 			return err
 		}
@@ -324,6 +345,35 @@ func (r *Remover) unsaid(ctx context.Context, batch string, rec results.Record, 
 		// Its work was done in the generation before that of the retired record.
 		if err := r.Store.Delete(ctx, storage.RenewedKey(key, rec.Refresh.Generation-1)); err != nil {
 			return err
+		}
+	}
+	return nil
+}
+
+// strays removes the files of retired names that no record tells of, beside
+// those that are being removed already: where a key depends on an answer,
+// workers that died may have stored a picture under several.
+func (r *Remover) strays(ctx context.Context, b results.Batch, naming storage.Naming, records []results.Record, own map[string]bool) error {
+	owners := make(map[string]map[string]bool) // by folder
+	for _, rec := range records {
+		below := naming.Below(rec.Named(b.Name, 0, "", [sha256.Size]byte{}))
+		if owners[below] == nil {
+			owners[below] = make(map[string]bool)
+		}
+		owners[below][naming.OwnerOf(b.Name, rec.Name)] = true
+	}
+	for below, theirs := range owners {
+		for e, err := range r.Store.List(ctx, below) {
+			if err != nil {
+				return err
+			}
+			key, _ := storage.PictureOf(e.Key)
+			if owner, ok := naming.Owner(key, b.Name); !ok || !theirs[owner] || own[e.Key] {
+				continue
+			}
+			if err := r.Store.Delete(ctx, e.Key); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
@@ -433,5 +483,5 @@ func (r *Remover) Unwanted(ctx context.Context, ref tasks.Ref, p results.Picture
 		// Another run may have stored it and not said so yet.
 		return nil
 	}
-	return r.file(ctx, p.Key, p.Hex())
+	return r.file(ctx, p.Key, p.Hex(), true)
 }

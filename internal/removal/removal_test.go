@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -324,6 +325,48 @@ func TestANameThatIsAskedAgain(t *testing.T) {
 	noError(t, err)
 	if r.has(unsaid.Key) || r.has(shown.Key) {
 		t.Errorf("there are shown: %v, new: %v; want neither", r.has(shown.Key), r.has(unsaid.Key))
+	}
+}
+
+// Where keys depend on the answer, a name that is forgotten leaves none of the
+// files that workers may have stored for it and not said so.
+func TestNamesByTemplateLeaveNothing(t *testing.T) {
+	t.Parallel()
+	for _, template := range []string{"{batch}/{attr.team}/{name}.{ext}", "{batch}/{attr.team}.{ext}", "{batch}/{name}/{attr.team}.{ext}"} {
+		t.Run(template, func(t *testing.T) {
+			t.Parallel()
+			ctx := t.Context()
+			r := setup(t)
+			naming, err := storage.ParseNaming(template)
+			noError(t, err)
+			refs := r.add("staff", "Ada", "Bob")
+			_, err = r.db.Bind(ctx, "staff", r.batch("staff").Birth, results.Binding{Store: "here", Names: template, Sidecars: true})
+			noError(t, err)
+			key := func(name, team string) string {
+				return naming.Key(storage.Named{Batch: "staff", Name: name, Rank: 1, Ext: "png", Attribute: func(string) string { return team }})
+			}
+			var theirs, others []string
+			for _, team := range []string{"Sales", "Lab", ""} {
+				theirs = append(theirs, key("Ada", team), storage.SidecarKey(key("Ada", team)))
+				others = append(others, key("Bob", team), storage.SidecarKey(key("Bob", team)))
+			}
+			for _, k := range append(slices.Clone(theirs), others...) {
+				noError(t, r.put(ctx, k, []byte("ada")))
+			}
+			r.finish(refs["Ada"], key("Ada", "Sales"), []byte("ada"))
+			rep, err := r.remove.Name(ctx, r.batch("staff"), "Ada")
+			r.check("forget", rep, err, removal.Report{Names: 1, Pictures: 1, Bytes: 3})
+			for _, k := range theirs {
+				if r.has(k) {
+					t.Errorf("%s is left", k)
+				}
+			}
+			for _, k := range others {
+				if !r.has(k) {
+					t.Errorf("%s is gone", k)
+				}
+			}
+		})
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/redis/go-redis/v9"
 
+	"github.com/picharvest/picharvest/internal/storage"
 	"github.com/picharvest/picharvest/tasks"
 )
 
@@ -39,6 +40,11 @@ type Batch struct {
 	Source string
 	// Store is the ID of the picture store, empty until a worker has bound it.
 	Store string
+	// Names is the [storage.Naming] of its pictures, empty until a worker has
+	// bound it; see [Batch.Naming].
+	Names string
+	// Sidecars: a JSON file stands beside each picture of a settled name.
+	Sidecars bool
 	// MaxPictures bounds the pictures of each name. 0: the provider's bound.
 	MaxPictures int
 	// Created is when, by Redis's clock.
@@ -289,6 +295,7 @@ func (db *DB) Batch(ctx context.Context, name string) (Batch, error) {
 	}
 	b := Batch{
 		Name: name, Provider: m["provider"], Status: Status(m["status"]), Source: m["source"], Store: m["store"],
+		Names: m["names"], Sidecars: m["sidecars"] == "1",
 		Params: DecodeParams(m["params"]), Limited: m["cause"] == causeLimit, Bytes: number(m["bytes"]),
 		Shards: int(number(m["shards"])), Birth: number(m["birth"]), Epoch: number(m["epoch"]), Enqueuing: int(number(reply[1])),
 		Opens: number(m["opens"]), MaxPictures: int(number(m["max_pictures"])),
@@ -347,11 +354,48 @@ func (db *DB) BreakLeases(ctx context.Context) error {
 	return nil
 }
 
-// Bind binds the batch to a store, unless it is bound, and returns the ID of
-// the store that the batch has.
-func (db *DB) Bind(ctx context.Context, batch string, birth int64, store string) (string, error) {
-	id, err := bindScript.Run(ctx, db.rdb, []string{db.keys.batch(batch)}, birth, store).Text()
-	return id, noBatch(batch, err)
+// Binding is how a batch's pictures are kept, for its whole life.
+type Binding struct {
+	// Store is the ID of the store.
+	Store string
+	// Names is the [storage.Naming] of the pictures.
+	Names string
+	// Sidecars: a JSON file stands beside each picture of a settled name.
+	Sidecars bool
+}
+
+// Bind gives the batch the store and the naming of wanted, each unless the
+// batch has one or wanted has none, and sidecars if wanted has them, and
+// returns what the batch has.
+func (db *DB) Bind(ctx context.Context, batch string, birth int64, wanted Binding) (Binding, error) {
+	sidecars := 0
+	if wanted.Sidecars {
+		sidecars = 1
+	}
+	reply, err := bindScript.Run(ctx, db.rdb, []string{db.keys.batch(batch)}, birth, wanted.Store, wanted.Names, sidecars).Slice()
+	if err != nil {
+		return Binding{}, noBatch(batch, err)
+	}
+	has := Binding{Sidecars: number(reply[2]) == 1}
+	has.Store, _ = reply[0].(string)
+	has.Names, _ = reply[1].(string)
+	return has, nil
+}
+
+// BindNames gives the batch the naming of its pictures, unless it has one.
+func (e *Enqueuing) BindNames(ctx context.Context, names string) error {
+	_, err := e.db.Bind(ctx, e.batch, e.birth, Binding{Names: names})
+	return err
+}
+
+// Naming returns the rule by which the batch's pictures have their keys; as
+// long as there are none, [storage.NamesReadable].
+func (b Batch) Naming() (storage.Naming, error) {
+	n, err := storage.ParseNaming(cmp.Or(b.Names, storage.NamesReadable))
+	if err != nil {
+		err = fmt.Errorf("batch %q names its pictures in a way that this version does not know; use the version that began it (%w)", b.Name, err)
+	}
+	return n, err
 }
 
 // BindMaxPictures gives the batch its bound of pictures, unless it has one by an

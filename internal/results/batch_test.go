@@ -15,6 +15,7 @@ import (
 	"github.com/picharvest/picharvest/internal/failure"
 	"github.com/picharvest/picharvest/internal/redistest"
 	"github.com/picharvest/picharvest/internal/results"
+	"github.com/picharvest/picharvest/internal/storage"
 	"github.com/picharvest/picharvest/tasks"
 )
 
@@ -212,7 +213,7 @@ func TestADeletedBatchStaysDeleted(t *testing.T) {
 			if err := late.Close(ctx, true); !errors.Is(err, results.ErrNoBatch) {
 				t.Errorf("close: %v", err)
 			}
-			if _, err := db.Bind(ctx, "names", b.Birth, "store"); !errors.Is(err, results.ErrNoBatch) {
+			if _, err := db.Bind(ctx, "names", b.Birth, results.Binding{Store: "store"}); !errors.Is(err, results.ErrNoBatch) {
 				t.Errorf("bind: %v", err)
 			}
 		}
@@ -244,13 +245,27 @@ func TestABatchKeepsItsStore(t *testing.T) {
 		ctx := t.Context()
 		open(t, db, "names", 1, "a")
 		b, _ := counts(t, db, "names")
-		for _, store := range []string{"first", "second"} {
-			if id, err := db.Bind(ctx, "names", b.Birth, store); id != "first" || err != nil {
-				t.Errorf("bound to %q, %v; want first", id, err)
+		if n, err := b.Naming(); err != nil || n.String() != storage.NamesReadable {
+			t.Errorf("named as %s, %v, before anything is stored", n, err)
+		}
+		const template = "{batch}/{attr.team}/{name}.{ext}"
+		for _, step := range []struct{ wanted, has results.Binding }{
+			{results.Binding{Names: template}, results.Binding{Names: template}},
+			{results.Binding{Store: "first", Names: "content"}, results.Binding{Store: "first", Names: template}},
+			{results.Binding{Store: "second", Sidecars: true}, results.Binding{Store: "first", Names: template, Sidecars: true}},
+			{results.Binding{Store: "second", Names: "readable"}, results.Binding{Store: "first", Names: template, Sidecars: true}},
+		} {
+			if has, err := db.Bind(ctx, "names", b.Birth, step.wanted); has != step.has || err != nil {
+				t.Errorf("%+v: bound as %+v, %v; want %+v", step.wanted, has, err, step.has)
 			}
 		}
-		if b, _ = counts(t, db, "names"); b.Store != "first" {
-			t.Errorf("store is %q", b.Store)
+		b, _ = counts(t, db, "names")
+		if n, err := b.Naming(); b.Store != "first" || !b.Sidecars || err != nil || n.String() != template {
+			t.Errorf("batch is %+v, named as %s, %v", b, n, err)
+		}
+		b.Names = "{batch}/{moon}.{ext}"
+		if _, err := b.Naming(); err == nil || !strings.Contains(err.Error(), "use the version that began it") {
+			t.Errorf("a naming of another version: %v", err)
 		}
 	})
 }

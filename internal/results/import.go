@@ -79,9 +79,9 @@ func equal(name, a, b string) bool {
 	return aerr == nil && berr == nil && reflect.DeepEqual(ra, rb)
 }
 
-// Check reports why the record cannot be one: whoever made it did not take it
-// from here, or changed it.
-func (r Record) Check() error {
+// Check reports why the record cannot be one, of a batch whose pictures are
+// named so: whoever made it did not take it from here, or changed it.
+func (r Record) Check(naming storage.Naming) error {
 	var total, stored, failed int
 	if r.Lookup != nil {
 		total = len(r.Lookup.Pictures)
@@ -95,7 +95,7 @@ func (r Record) Check() error {
 			continue
 		}
 		stored++
-		if err := checkPicture(r.Name, o.Picture); err != nil {
+		if err := checkPicture(r.Name, o.Picture, naming); err != nil {
 			return fmt.Errorf("picture %d: %w", rank, err)
 		}
 	}
@@ -145,7 +145,7 @@ func (r Record) Check() error {
 
 // checkPicture refuses a key that is neither the name's own, in whatever
 // batch, nor that of the content: it would be somebody else's file.
-func checkPicture(name string, p *Picture) error {
+func checkPicture(name string, p *Picture, naming storage.Naming) error {
 	folder, _, _ := strings.Cut(p.Key, "/")
 	sum, err := hex.DecodeString(p.Hex())
 	switch {
@@ -153,7 +153,7 @@ func checkPicture(name string, p *Picture) error {
 		return errors.New("its sha256 is none")
 	case p.Bytes < 0 || p.Width < 0 || p.Height < 0 || p.Candidate < 0:
 		return errors.New("a size is below 0")
-	case storage.IsContentKey(p.Key) && strings.Contains(p.Key, p.Hex()), storage.IsKeyOf(p.Key, folder, name):
+	case storage.IsContentKey(p.Key) && strings.Contains(p.Key, p.Hex()), naming.IsKeyOf(p.Key, folder, name):
 		return storage.CheckKey(p.Key)
 	}
 	return fmt.Errorf("key %q is not that of this picture", p.Key)

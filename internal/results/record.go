@@ -2,6 +2,7 @@ package results
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/picharvest/picharvest/internal/failure"
 	"github.com/picharvest/picharvest/internal/licence"
+	"github.com/picharvest/picharvest/internal/storage"
 	"github.com/picharvest/picharvest/tasks"
 )
 
@@ -242,6 +244,15 @@ func (r Record) Column(name string) (string, bool) {
 		}
 	}
 	return "", false
+}
+
+// Named is what is known of one of the name's pictures when it gets its key.
+func (r Record) Named(batch string, rank int, ext string, sum [sha256.Size]byte) storage.Named {
+	return storage.Named{
+		Batch: batch, Name: r.Name, Rank: rank, Ext: ext, SHA256: sum,
+		Attribute: func(name string) string { v, _ := r.Attribute(name); return v },
+		Column:    func(name string) string { v, _ := r.Column(name); return v },
+	}
 }
 
 // Stored returns the pictures that the record refers to, by rank; behind them

@@ -460,17 +460,25 @@ end
 return {b[1], b[2], b[3], b[5], b[6], ARGV[1], b[7] or ''}
 `)
 
-	// bindScript remembers the store of a batch, the first time.
+	// bindScript remembers the store of a batch and the naming of its pictures,
+	// the first time, and that they have sidecars.
 	//
 	//	KEYS  batch
-	//	ARGV  birth, store ID
-	//	reply the store ID that the batch has | nil: the batch was deleted
+	//	ARGV  birth, store ID or "", naming or "", sidecars 0|1
+	//	reply {store ID, naming, sidecars} that the batch has | nil: the batch was deleted
 	bindScript = redis.NewScript(`
 if redis.call('HGET', KEYS[1], 'birth') ~= ARGV[1] then
 	return false
 end
-redis.call('HSETNX', KEYS[1], 'store', ARGV[2])
-return redis.call('HGET', KEYS[1], 'store')
+for i, field in ipairs({'store', 'names'}) do
+	if ARGV[i + 1] ~= '' then
+		redis.call('HSETNX', KEYS[1], field, ARGV[i + 1])
+	end
+end
+if ARGV[4] == '1' then
+	redis.call('HSET', KEYS[1], 'sidecars', 1)
+end
+return redis.call('HMGET', KEYS[1], 'store', 'names', 'sidecars')
 `)
 
 	// rebindScript gives a batch another store.

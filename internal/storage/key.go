@@ -107,6 +107,16 @@ func IsKeyOf(key, batch, name string) bool {
 // stands beside another, and the extension.
 var restOfKey = regexp.MustCompile(`^(-[1-9][0-9]*)?(~g[0-9]+)?\.[a-z]+$`)
 
+// SidecarKey returns the key of the JSON file that stands beside the picture at
+// key.
+func SidecarKey(key string) string { return key + sidecarExt }
+
+// PictureOf returns the key of the picture that the file at key stands beside,
+// where key was made by [SidecarKey].
+func PictureOf(key string) (picture string, ok bool) { return strings.CutSuffix(key, sidecarExt) }
+
+const sidecarExt = ".json"
+
 // CheckKey reports why no store takes key. A key is a slash-separated path
 // without empty elements, "." and "..", of at most 1,024 bytes of UTF-8, has
 // no control character or backslash, and no element that begins with a dot:
@@ -148,30 +158,44 @@ func Folder(batch string) string {
 	if plain {
 		return batch
 	}
-	return hashed(batch)
+	return hashed(batch, maxBase)
 }
 
 func isLowerOrDigit(b byte) bool { return 'a' <= b && b <= 'z' || '0' <= b && b <= '9' }
 
 // base returns the part of a file name that stands for a name.
-func base(name string) string {
-	if !isHarmless(name) {
-		return hashed(name)
+func base(name string) string { return distinct(name, maxBase, inFile) }
+
+// standing says where in a key a text stands.
+type standing int
+
+const (
+	// inFile: a rank and an extension follow.
+	inFile standing = iota
+	// asFolder: nothing does, and some file systems leave out a dot at the end.
+	asFolder
+)
+
+// distinct returns text as one element of a key, or the beginning of one, of
+// at most room bytes: another than for any other text, folded or not.
+func distinct(text string, room int, where standing) string {
+	if !isHarmless(text, room, where) || isSHA256(text) {
+		return hashed(text, room)
 	}
-	folded := fold(name)
-	if titled(folded) == name {
-		return name
+	folded := fold(text)
+	if titled(folded) == text {
+		return text
 	}
-	if shapes, ok := shapesOf(name, folded); ok && len(name)+len(mark)+len(shapes) <= maxBase {
-		return name + mark + shapes
+	if shapes, ok := shapesOf(text, folded); ok && len(text)+len(mark)+len(shapes) <= room {
+		return text + mark + shapes
 	}
-	return hashed(name)
+	return hashed(text, room)
 }
 
-// isHarmless reports whether a name may stand in a file name as it is. That
-// names which pass stay distinct is not decided here.
-func isHarmless(name string) bool {
-	if name == "" || len(name) > maxBase || !utf8.ValidString(name) || !norm.NFC.IsNormalString(name) {
+// isHarmless reports whether a name of at most room bytes may stand in a key as
+// it is. That names which pass stay distinct is not decided here.
+func isHarmless(name string, room int, where standing) bool {
+	if name == "" || len(name) > room || !utf8.ValidString(name) || !norm.NFC.IsNormalString(name) {
 		return false
 	}
 	if first, _ := utf8.DecodeRuneInString(name); !unicode.IsLetter(first) && !unicode.IsDigit(first) {
@@ -182,8 +206,13 @@ func isHarmless(name string) bool {
 			return false
 		}
 	}
-	return !strings.Contains(name, "  ") && !strings.HasSuffix(name, " ") &&
-		!endsInRank(name) && !isDevice(name) && !isSHA256(name)
+	if strings.Contains(name, "  ") || strings.HasSuffix(name, " ") || isDevice(name) {
+		return false
+	}
+	if where == asFolder {
+		return !strings.HasSuffix(name, ".")
+	}
+	return !endsInRank(name)
 }
 
 func isHarmlessRune(r rune) bool {
@@ -343,17 +372,22 @@ func continues(s string) bool {
 
 func isWordRune(r rune) bool { return unicode.IsLetter(r) || unicode.IsMark(r) }
 
-// hashed returns the key of a name of the third sort.
-func hashed(name string) string {
+// hashed returns the key of a name of the third sort, in at most room bytes.
+func hashed(name string, room int) string {
+	return readable(name, room-len(mark)-hashLength) + hashOf(name)
+}
+
+// hashOf returns the mark and the hash that tell a name from any other.
+func hashOf(name string) string {
 	sum := sha256.Sum256([]byte(name))
-	return readable(name) + mark + hash32.EncodeToString(sum[:10])
+	return mark + hash32.EncodeToString(sum[:10])
 }
 
 var hash32 = base32.NewEncoding("abcdefghijklmnopqrstuvwxyz234567").WithPadding(base32.NoPadding)
 
-// readable returns as much of name as may stand in a file name.
-func readable(name string) string {
-	const room = maxBase - len(mark) - hashLength - len("_")
+// readable returns as much of name as may stand in room bytes of a file name.
+func readable(name string, room int) string {
+	room -= len("_")
 	var b strings.Builder
 	for _, r := range norm.NFC.String(strings.ToValidUTF8(name, "_")) {
 		if !isHarmlessRune(r) {
@@ -386,5 +420,5 @@ func ContentOf(key string) (sum [sha256.Size]byte, ok bool) {
 func IsContentKey(key string) bool {
 	folder, file, ok := strings.Cut(key, "/")
 	sum, _, dot := strings.Cut(file, ".")
-	return ok && dot && isSHA256(sum) && folder == sum[:2]
+	return ok && dot && isSHA256(sum) && folder == sum[:2] && !strings.Contains(file, "/")
 }

@@ -275,13 +275,18 @@ func newPlaces() places {
 // add fails where another picture has the place of this one.
 func (p places) add(t *testing.T, name string, rank int) {
 	t.Helper()
-	here := place{name, rank}
 	key := storage.Key("people", name, rank, "jpg")
 	checkSafe(t, name, key)
+	p.put(t, place{name, rank}, key)
+}
+
+// put fails where another picture has the place of the one with key.
+func (p places) put(t *testing.T, here place, key string) {
+	t.Helper()
 	for how, fold := range folds {
 		k := fold(key)
 		if other, ok := p[how][k]; ok && other != here {
-			t.Fatalf("%s: %+q rank %d and %+q rank %d have one key: %q", how, name, rank, other.name, other.rank, key)
+			t.Fatalf("%s: %+q rank %d and %+q rank %d have one key: %q", how, here.name, here.rank, other.name, other.rank, key)
 		}
 		p[how][k] = here
 	}

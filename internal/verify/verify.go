@@ -21,6 +21,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/picharvest/picharvest/internal/results"
+	"github.com/picharvest/picharvest/internal/sidecar"
 	"github.com/picharvest/picharvest/internal/storage"
 )
 
@@ -53,19 +54,26 @@ type Finding struct {
 	Name   string
 	Rank   int
 	Record results.Record
+	// Sidecar: it is the file beside the picture of that name and rank.
+	Sidecar bool
 	// Err says why the mark is Failed.
 	Err error
 }
 
 // Summary counts the findings.
 type Summary struct {
+	// Same, Missing and Different are pictures.
 	Same, Missing, Orphans, Different, Failed int64
-	// Bytes that were read and are the same.
+	// Sidecars are those that are missing or tell something else.
+	Sidecars int64
+	// Bytes of pictures that were read and are the same.
 	Bytes int64
 }
 
 // Clean reports whether every file is what the records say.
-func (s Summary) Clean() bool { return s.Missing+s.Orphans+s.Different+s.Failed == 0 }
+func (s Summary) Clean() bool {
+	return s.Missing+s.Orphans+s.Different+s.Failed+s.Sidecars == 0
+}
 
 // Checker compares.
 type Checker struct {
@@ -75,8 +83,9 @@ type Checker struct {
 	AtOnce int
 	// SizeOnly compares sizes and reads no bytes.
 	SizeOnly bool
-	// Content says that the store may hold pictures by content.
-	Content bool
+	// Sidecars compares the files beside pictures as well. Of a picture that is
+	// not the same, its sidecar is written anew with it and not looked at.
+	Sidecars bool
 }
 
 // settling is how long a picture may be in the store before its record says so.
@@ -93,24 +102,31 @@ func (c Checker) Batch(ctx context.Context, b results.Batch, tell func(Finding) 
 		sum Summary
 		mu  sync.Mutex
 	)
+	naming, err := b.Naming()
+	if err != nil {
+		return sum, err
+	}
 	known := &keySet{seed: maphash.MakeSeed()}
 	note := func(f Finding) error {
-		switch f.Mark {
-		case Same:
+		switch {
+		case f.Sidecar && (f.Mark == Missing || f.Mark == Different):
+			sum.Sidecars++
+		case f.Mark == Failed:
+			sum.Failed++
+		case f.Sidecar:
+		case f.Mark == Same:
 			sum.Same++
 			sum.Bytes += f.Bytes
-		case Missing:
+		case f.Mark == Missing:
 			sum.Missing++
-		case Orphan:
+		case f.Mark == Orphan:
 			sum.Orphans++
-		case Different:
+		case f.Mark == Different:
 			sum.Different++
-		case Failed:
-			sum.Failed++
 		}
 		return tell(f)
 	}
-	err := c.records(ctx, b, func(ofName []Finding) error {
+	err = c.records(ctx, b, naming, func(ofName []Finding) error {
 		mu.Lock()
 		defer mu.Unlock()
 		for _, f := range ofName {
@@ -125,11 +141,11 @@ func (c Checker) Batch(ctx context.Context, b results.Batch, tell func(Finding) 
 	if err != nil {
 		return sum, err
 	}
-	return sum, c.orphans(ctx, b, known, note)
+	return sum, c.orphans(ctx, b, naming.ByContent(), known, note)
 }
 
 // records compares every stored picture of the batch's records with its file.
-func (c Checker) records(ctx context.Context, b results.Batch, note func(ofName []Finding) error) error {
+func (c Checker) records(ctx context.Context, b results.Batch, naming storage.Naming, note func(ofName []Finding) error) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(max(c.AtOnce, 1))
 	var last results.Position
@@ -152,6 +168,9 @@ func (c Checker) records(ctx context.Context, b results.Batch, note func(ofName 
 		last = results.Position{Line: r.Line, Name: r.Name}
 		g.Go(func() error {
 			found := c.record(ctx, r)
+			if c.Sidecars {
+				found = append(found, c.besides(ctx, b, naming, r, found)...)
+			}
 			if ctx.Err() != nil {
 				return context.Cause(ctx)
 			}
@@ -174,6 +193,53 @@ func (c Checker) record(ctx context.Context, r results.Record) []Finding {
 		found = append(found, f)
 	}
 	return found
+}
+
+// maxSidecar bounds what is read of a sidecar: one of ours is a few KB.
+const maxSidecar = 1 << 20
+
+// besides compares the sidecars of a name's pictures that are the same.
+func (c Checker) besides(ctx context.Context, b results.Batch, naming storage.Naming, r results.Record, pictures []Finding) []Finding {
+	if r.State.Open() || r.Refresh != nil {
+		return nil // they come when it is settled
+	}
+	wanted, err := sidecar.Of(b, naming, r)
+	var found []Finding
+	for _, p := range pictures {
+		want, has := wanted[p.Key]
+		if p.Mark != Same || !has && err == nil {
+			continue
+		}
+		f := Finding{Key: storage.SidecarKey(p.Key), Bytes: int64(len(want)), Name: r.Name, Rank: p.Rank, Record: r, Sidecar: true, Mark: Failed, Err: err}
+		if err == nil {
+			f.Mark, f.Err = c.beside(ctx, f.Key, want)
+		}
+		found = append(found, f)
+	}
+	return found
+}
+
+// beside compares one sidecar with what it should tell.
+func (c Checker) beside(ctx context.Context, key string, want []byte) (Mark, error) {
+	f, _, err := c.Pictures.Open(ctx, key)
+	if errors.Is(err, fs.ErrNotExist) {
+		return Missing, nil
+	}
+	if err != nil {
+		return Failed, err
+	}
+	defer f.Close()
+	if c.SizeOnly {
+		return Same, nil
+	}
+	got, err := io.ReadAll(io.LimitReader(f, maxSidecar))
+	switch {
+	case err != nil:
+		return Failed, err
+	case !sidecar.Same(got, want):
+		return Different, nil
+	}
+	return Same, nil
 }
 
 var buffers = sync.Pool{New: func() any { return new([64 << 10]byte) }}
@@ -207,9 +273,9 @@ func (c Checker) file(ctx context.Context, p results.Picture) (Mark, error) {
 	return Same, nil
 }
 
-// orphans finds files that no record refers to: in the batch's folder, and
-// among those by content.
-func (c Checker) orphans(ctx context.Context, b results.Batch, known *keySet, note func(Finding) error) error {
+// orphans finds files that no record refers to: in the batch's folder, and, where
+// its pictures are by content, among those. A sidecar is its picture's.
+func (c Checker) orphans(ctx context.Context, b results.Batch, content bool, known *keySet, note func(Finding) error) error {
 	began := time.Now()
 	counts, err := c.DB.Counts(ctx, b)
 	if err != nil {
@@ -225,7 +291,7 @@ func (c Checker) orphans(ctx context.Context, b results.Batch, known *keySet, no
 	}
 	slices.Sort(known.hashes)
 	folders := []string{storage.Folder(b.Name) + "/"}
-	if c.Content {
+	if content {
 		for i := range 256 {
 			folders = append(folders, fmt.Sprintf("%02x/", i))
 		}
@@ -236,7 +302,7 @@ func (c Checker) orphans(ctx context.Context, b results.Batch, known *keySet, no
 				return err
 			}
 			switch {
-			case known.has(e.Key):
+			case known.has(e.Key), known.hasPictureOf(e.Key):
 			case i > 0 && !storage.IsContentKey(e.Key):
 			case (counts.Open() > 0 || i > 0) && e.ModTime.After(began.Add(-settling)):
 			default:
@@ -257,6 +323,11 @@ type keySet struct {
 }
 
 func (k *keySet) add(key string) { k.hashes = append(k.hashes, maphash.String(k.seed, key)) }
+
+func (k *keySet) hasPictureOf(sidecar string) bool {
+	key, ok := storage.PictureOf(sidecar)
+	return ok && k.has(key)
+}
 
 func (k *keySet) has(key string) bool {
 	_, ok := slices.BinarySearch(k.hashes, maphash.String(k.seed, key))
