@@ -22,10 +22,13 @@ import (
 // shelf is the bucket with the pictures, and shelfPrefix where they are in it.
 const shelf, shelfPrefix = "shelf", "pictures"
 
-// bucket is an S3 service in which every fifth request goes wrong.
+// bucket is an S3 service in which every fifth request goes wrong while it is
+// ill. It is well while workers start: one that cannot try its store then ends,
+// and is started again by whoever runs it.
 type bucket struct {
 	*httptest.Server
 	backend *s3mem.Backend
+	ill     atomic.Bool
 	// How many requests were refused, cut off before their end, changed on
 	// their way, and done without an answer; and how many there were.
 	refused, cut, garbled, silent, requests atomic.Int64
@@ -39,6 +42,10 @@ func newBucket(t *testing.T) *bucket {
 	}
 	fake := gofakes3.New(b.backend).Server()
 	b.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !b.ill.Load() {
+			fake.ServeHTTP(w, r)
+			return
+		}
 		b.requests.Add(1)
 		switch n := rand.IntN(100); {
 		case n < 5:
@@ -105,6 +112,7 @@ func inABucket(f *trouble) {
 }
 
 func bucketFails(f *trouble) string {
+	f.bucket.ill.Store(true)
 	f.reach(f.fault.names * 9 / 10)
 	return ""
 }
