@@ -105,13 +105,13 @@ func resultsCommand(env *Env) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "results [BATCH...]",
 		Short: "List what became of each name",
-		Long: `List what became of each name, in the order of the names file. Without BATCH
-the newest batch is listed, or with --name all of them; --all lists all of them
-too. At most 50 names of a batch are shown unless --limit says otherwise;
---limit 0 shows all, and --after goes on where the footer says. With --name
-the last tries that failed are listed too, each with its time and reason. With --json each
-name is one object a line, which harvest import reads, and all are written
-unless --limit is given.
+		Long: `List what became of each name, in the order of the names file. Without BATCH the
+newest batch is listed, or with --name all of them; --all lists all of them too.
+At most 50 names of a batch are shown unless --limit says otherwise; --limit 0
+shows all, and --after goes on where the footer says. With --name the last tries
+that failed are listed too, each with its time and reason. With --json each name
+is one object a line, which harvest import reads, and all are written unless
+--limit is given.
 
 Several states or reasons have commas between them. --where ATTRIBUTE=VALUE
 compares the whole value, capitals or not, with what the provider said; the
