@@ -355,7 +355,11 @@ func (d *doctor) batch(ctx context.Context, a *App, b results.Batch) (bool, erro
 		if b.Status == results.Running && b.Finished(counts) {
 			state = "finished"
 		}
-		d.ok(check, "%d names, %d open, %s", counts.Total(), counts.Open(), state)
+		names := fmt.Sprintf("%d names", counts.Total())
+		if counts.Total() == 1 {
+			names = "1 name"
+		}
+		d.ok(check, "%s, %d open, %s", names, counts.Open(), state)
 	}
 	return true, nil
 }
