@@ -21,6 +21,7 @@ import (
 // probe is a row of the full form that measures harvest alone.
 type probe struct {
 	title string
+	names int // of its largest batch
 	run   func(ctx context.Context, b *bench, dir string) ([]reading, error)
 }
 
@@ -32,18 +33,18 @@ type reading struct {
 
 func probes(short work, many int) []probe {
 	p := []probe{
-		{fmt.Sprintf("%d names, 1 %% of answers 503 with Retry-After: 1", short.names), busy(short)},
-		{fmt.Sprintf("growth from 1000 to %d names", many), growth(short, many)},
-		{"harvest run: start, and three names", runThree},
-		{"enqueue 1,000,000 names, and look at them", enqueueMany},
+		{fmt.Sprintf("%d names, 1 %% of answers 503 with Retry-After: 1", short.names), short.names, busy(short)},
+		{fmt.Sprintf("growth from 1000 to %d names", many), many, growth(short, many)},
+		{"harvest run: start, and three names", 3, runThree},
+		{"enqueue 1,000,000 names, and look at them", million, enqueueMany},
 	}
 	for _, shards := range []int{1, 4, 16} {
-		p = append(p, probe{fmt.Sprintf("%d names in %d shards, a Redis Cluster of 3 nodes", short.names, shards), spread(short, shards)})
+		p = append(p, probe{fmt.Sprintf("%d names in %d shards, a Redis Cluster of 3 nodes", short.names, shards), short.names, spread(short, shards)})
 	}
 	for _, shards := range []int{1, 16} {
 		for _, workers := range []int{1, 10} {
 			p = append(p, probe{
-				fmt.Sprintf("idle: workers %d, shards %d", workers, shards),
+				fmt.Sprintf("idle: workers %d, shards %d", workers, shards), 0,
 				func(ctx context.Context, b *bench, dir string) ([]reading, error) {
 					return idle(ctx, b, dir, workers, shards)
 				},
@@ -56,7 +57,7 @@ func probes(short work, many int) []probe {
 // runProbe runs a probe in a folder of its own.
 func (b *bench) runProbe(ctx context.Context, p probe) (missed bool, err error) {
 	b.printf("\n%s\n", p.title)
-	ctx, cancel := context.WithTimeout(ctx, runWithin)
+	ctx, cancel := context.WithTimeout(ctx, runWithin+time.Duration(p.names)*nameWithin)
 	defer cancel()
 	dir, err := os.MkdirTemp(b.out, "harvest-bench-")
 	if err != nil {
@@ -75,8 +76,10 @@ func (b *bench) runProbe(ctx context.Context, p probe) (missed bool, err error) 
 	return missed, nil
 }
 
+const million = 1_000_000
+
 func enqueueMany(ctx context.Context, b *bench, dir string) (_ []reading, err error) {
-	const names = 1_000_000
+	const names = million
 	file := filepath.Join(dir, batchName+".txt")
 	if err := writeMadeUp(file, names); err != nil {
 		return nil, err

@@ -63,6 +63,8 @@ const (
 	settledEvery = 10 * time.Millisecond
 	// runWithin bounds one run beside what its latency explains.
 	runWithin = 5 * time.Minute
+	// nameWithin is what each name adds to that, for batches of a million.
+	nameWithin = 2 * time.Millisecond
 )
 
 // stage is one run: the parts that a system needs, each started for it alone.
@@ -78,7 +80,7 @@ type stage struct {
 
 // run does w by s and checks all that came of it.
 func (b *bench) run(ctx context.Context, s system, w work) (f figures, err error) {
-	within := runWithin
+	within := runWithin + time.Duration(w.names)*nameWithin
 	if w.latency > 0 {
 		within += time.Duration(4 * float64(w.names) / w.limit() * float64(time.Second))
 	}
