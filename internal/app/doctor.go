@@ -351,15 +351,11 @@ func (d *doctor) batch(ctx context.Context, a *App, b results.Batch) (bool, erro
 			"harvest results "+b.Name+" shows which, and their key; harvest retry "+b.Name+" --state unreadable asks those anew that were open")
 	}
 	if well {
-		state := string(b.Status)
-		if b.Status == results.Running && b.Finished(counts) {
-			state = "finished"
-		}
 		names := fmt.Sprintf("%d names", counts.Total())
 		if counts.Total() == 1 {
 			names = "1 name"
 		}
-		d.ok(check, "%s, %d open, %s", names, counts.Open(), state)
+		d.ok(check, "%s, %d open, %s", names, counts.Open(), b.Phase(counts))
 	}
 	return true, nil
 }

@@ -216,7 +216,7 @@ func (s *statusView) status(ctx context.Context, b results.Batch) (statusJSON, e
 		Batch: b.Name, Provider: b.Provider, Status: b.Status, Created: b.Created, Source: b.Source, Shards: b.Shards,
 		MaxPictures: b.MaxPictures,
 		Enqueuing:   b.Enqueuing, Interrupted: b.Interrupted, Sealed: b.Sealed, Finished: b.Finished(c),
-		Names: c.Total(), States: c.ByState(), State: standing(b, c), Limited: b.Limited && b.Status == results.Paused,
+		Names: c.Total(), States: c.ByState(), State: b.Phase(c), Limited: b.Limited && b.Status == results.Paused,
 		Refreshing: c[results.Refreshing], Stale: c[results.Stale],
 	}
 	refreshed, err := s.a.DB.Refreshed(ctx, b)
@@ -344,21 +344,6 @@ func quotaText(w io.Writer, quotas map[string]map[string]quotaJSON) {
 				strings.ReplaceAll(window, "_", " "))
 		}
 	}
-}
-
-// standing says in a word where a batch is.
-func standing(b results.Batch, c results.Counts) string {
-	switch {
-	case b.Status != results.Running:
-		return string(b.Status)
-	case b.Finished(c):
-		return "finished"
-	case len(b.Interrupted) > 0 && b.Enqueuing == 0:
-		return "interrupted"
-	case b.Enqueuing > 0:
-		return "enqueuing"
-	}
-	return "running"
 }
 
 func (j statusJSON) text(w io.Writer) {

@@ -166,7 +166,7 @@ func (c *Control) describe(ctx context.Context, b results.Batch) (Batch, error) 
 		return Batch{}, err
 	}
 	v := Batch{
-		Name: b.Name, Provider: b.Provider, Status: b.Status, State: standing(b, counts), Created: b.Created, Source: b.Source, MaxPictures: b.MaxPictures,
+		Name: b.Name, Provider: b.Provider, Status: b.Status, State: b.Phase(counts), Created: b.Created, Source: b.Source, MaxPictures: b.MaxPictures,
 		Shards: b.Shards, Enqueuing: b.Enqueuing, Interrupted: b.Interrupted, Sealed: b.Sealed, Finished: b.Finished(counts),
 		Names: counts.Total(), States: counts.ByState(), Refreshing: counts[results.Refreshing], Stale: counts[results.Stale],
 		Limited: b.Limited && b.Status == results.Paused, Birth: b.Birth,
@@ -196,21 +196,6 @@ func broken(b results.Batch, err error) Batch {
 		Name: b.Name, Provider: b.Provider, Status: b.Status, State: "broken", Created: b.Created, Source: b.Source,
 		Shards: b.Shards, States: results.Counts{}, Error: err.Error(), Birth: b.Birth,
 	}
-}
-
-// standing says in a word where a batch is.
-func standing(b results.Batch, c results.Counts) string {
-	switch {
-	case b.Status != results.Running:
-		return string(b.Status)
-	case b.Finished(c):
-		return "finished"
-	case len(b.Interrupted) > 0 && b.Enqueuing == 0:
-		return "interrupted"
-	case b.Enqueuing > 0:
-		return "enqueuing"
-	}
-	return "running"
 }
 
 // rates remembers how many names were settled when, to tell how many are a

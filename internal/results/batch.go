@@ -76,6 +76,22 @@ func (b Batch) Finished(c Counts) bool {
 	return (b.Sealed || b.Status == Stopped) && c.Open() == 0
 }
 
+// Phase says in a word where the batch is: running, enqueuing, interrupted,
+// finished, or its status where that is not running.
+func (b Batch) Phase(c Counts) string {
+	switch {
+	case b.Status != Running:
+		return string(b.Status)
+	case b.Finished(c):
+		return "finished"
+	case len(b.Interrupted) > 0 && b.Enqueuing == 0:
+		return "interrupted"
+	case b.Enqueuing > 0:
+		return "enqueuing"
+	}
+	return "running"
+}
+
 // LeaseTime is how long an enqueuer's lease lasts unless it is renewed.
 const LeaseTime = 15 * time.Second
 
