@@ -131,18 +131,14 @@ func (s *lookupStep) fetch(ctx context.Context, b results.Begun, rank int) (e ea
 	if s.pictures.shelf.held() != nil {
 		return early{err: errNotNow} // its task waits for the store
 	}
-	soon, cancel := context.WithTimeout(ctx, pictureWait)
-	err := s.slots.acquire(soon, leaving, s.ref.Lane == tasks.Express)
-	cancel()
-	if err != nil {
-		return early{err: errNotNow}
-	}
-	defer s.slots.release()
-	p := s.pictures.step(s.ref, rank)
 	if err := s.pictures.checkStore(ctx, bornBatch{s.ref.Batch, b.Birth}); err != nil {
 		return early{err: errNotNow} // its task says so
 	}
-	done, err := p.wait(ctx, leaving, b)
+	if err := s.pictures.slots.acquireWithin(ctx, leaving, pictureWait, s.ref.Lane == tasks.Express); err != nil {
+		return early{err: errNotNow}
+	}
+	p := s.pictures.step(s.ref, rank)
+	done, err := p.visitFirst(ctx, leaving, b)
 	if err != nil {
 		return early{err: err}
 	}

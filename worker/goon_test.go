@@ -104,7 +104,7 @@ func TestLookupsAndPicturesHaveSlotsOfTheirOwn(t *testing.T) {
 	r.enqueue("names", "people", names...)
 	r.start()
 	// Who finds no slot in its time leaves its pictures to tasks.
-	r.until("all are looked up", func() bool { return lookups.Load() == 6 })
+	r.until("all are looked up, and three pictures are under way", func() bool { return lookups.Load() == 6 && now.Load() == 3 })
 	close(release)
 	if diff := cmp.Diff(results.Counts{results.Done: 6}, r.finished("names")); diff != "" {
 		t.Errorf("counts differ (-want +got):\n%s", diff)

@@ -27,22 +27,21 @@ type lookupHandler struct {
 	observer   Observer
 	// bounds are the batches' own bounds of pictures.
 	bounds bounds
+	// slots bound the lookups of each provider.
+	slots map[string]*slots
 	// pictures, if set, fetches pictures in the lookup's own run, as far as
-	// there are slots.
+	// there are slots for them.
 	pictures *pictureHandler
-	slots    *slots
 }
 
-// step returns the lookup of one name as a step. free gives its slot to the
-// next lookup; calling it again does nothing.
-func (h *lookupHandler) step(r tasks.Ref, free func()) step {
-	return &lookupStep{lookupHandler: h, ref: r, free: free}
+// step returns the lookup of one name as a step.
+func (h *lookupHandler) step(r tasks.Ref) step {
+	return &lookupStep{lookupHandler: h, ref: r}
 }
 
 type lookupStep struct {
 	*lookupHandler
-	ref  tasks.Ref
-	free func()
+	ref tasks.Ref
 	// refused is why robots.txt keeps us from asking.
 	refused error
 	// seat is the place among names that share a request, nil for a name that
@@ -63,7 +62,24 @@ func (s *lookupStep) due(ctx context.Context, b results.Begun) (bool, error) {
 	return b.Record.State == results.Queued, err
 }
 
+// wait takes a slot, then waits for the host. Names whose record is read
+// already stand in line for the slots, so that none is idle for as long as
+// Redis takes to answer.
 func (s *lookupStep) wait(ctx, leaving context.Context, b results.Begun) (func(), error) {
+	slots := s.slots[b.Provider]
+	if err := slots.acquire(ctx, leaving, s.ref.Lane == tasks.Express); err != nil {
+		return nil, err
+	}
+	end, err := s.enter(ctx, leaving, b)
+	if err != nil {
+		slots.release()
+		return nil, err
+	}
+	return sync.OnceFunc(func() { end(); slots.release() }), nil
+}
+
+// enter waits for the host's turn.
+func (s *lookupStep) enter(ctx, leaving context.Context, b results.Begun) (func(), error) {
 	p := s.providers.must(b)
 	if p.Host == "" {
 		s.end = func() {}
@@ -158,7 +174,6 @@ func (s *lookupStep) work(ctx context.Context, b results.Begun, leave func()) (s
 	}
 	if state == results.Found {
 		leave()
-		s.free()
 		return p.Host, s.goOn(ctx, b, record)
 	}
 	if err := s.commit(ctx, state, record); err != nil {

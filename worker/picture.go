@@ -36,6 +36,8 @@ type pictureHandler struct {
 	remover  Remover
 	observer Observer
 	stored   func(r tasks.Ref, bytes int64)
+	// slots bound the pictures of this process.
+	slots *slots
 	// shelf holds pictures back while the store takes none.
 	shelf *shelf
 
@@ -60,13 +62,15 @@ type bornBatch struct {
 
 // step returns one picture of a name as a step.
 func (h *pictureHandler) step(r tasks.Ref, rank int) *pictureStep {
-	return &pictureStep{pictureHandler: h, ref: r, rank: rank, release: func() {}}
+	return &pictureStep{pictureHandler: h, ref: r, rank: rank, free: func() {}, release: func() {}}
 }
 
 type pictureStep struct {
 	*pictureHandler
 	ref  tasks.Ref
 	rank int
+	// free gives the slot to the next picture; calling it again does nothing.
+	free func()
 	// release ends the claim on what was stored, when it is recorded.
 	release func()
 	// visit is at the first candidate's host, unless it was refused.
@@ -135,13 +139,31 @@ func (h *pictureHandler) keptOf(b bornBatch) (kept, bool) {
 	return k, ok
 }
 
+// wait takes a slot, then waits for the host.
 func (s *pictureStep) wait(ctx, leaving context.Context, b results.Begun) (func(), error) {
+	if err := s.slots.acquire(ctx, leaving, s.ref.Lane == tasks.Express); err != nil {
+		return nil, err
+	}
+	return s.visitFirst(ctx, leaving, b)
+}
+
+// visitFirst waits for the host of the first candidate in a slot that it has
+// taken. The returned function gives both back.
+func (s *pictureStep) visitFirst(ctx, leaving context.Context, b results.Begun) (func(), error) {
+	s.free = sync.OnceFunc(s.slots.release)
 	rest, _ := s.candidates(b)
 	s.enter(ctx, leaving, b, rest[0])
-	if _, ok := errors.AsType[*failure.Error](s.refused); ok {
-		return s.visit.end, nil // another candidate may do
+	if _, ok := errors.AsType[*failure.Error](s.refused); ok || s.refused == nil {
+		return s.leave, nil // another candidate may do
 	}
-	return s.visit.end, s.refused
+	s.leave()
+	return nil, s.refused
+}
+
+// leave gives back the slot and the place at the host.
+func (s *pictureStep) leave() {
+	s.visit.end()
+	s.free()
 }
 
 // enter waits until a candidate may be asked for, where its licence is one that
@@ -300,6 +322,7 @@ func (s *pictureStep) keep(ctx context.Context, b results.Begun, body io.Reader,
 	if err != nil {
 		return results.Picture{}, err
 	}
+	s.leave() // others may ask while it is written
 	p := results.Picture{
 		Kind: string(info.Kind), Bytes: info.Bytes, Width: info.Width, Height: info.Height,
 		SHA256: base64.RawURLEncoding.EncodeToString(info.SHA256[:]),

@@ -358,17 +358,17 @@ func TestShutdown(t *testing.T) {
 		// One provider's host allows one request: two of three have a slot and wait.
 		r.providers["people"].LookupLimits = lookup.Limits{InFlight: 1}
 		var names []string
-		for i := range 8 {
+		for i := range 10 {
 			names = append(names, fmt.Sprint("n", i))
 		}
 		r.enqueue("names", "people", names...)
 		q := r.queue("lookup", "people")
 		stop := r.start("people")
 		first := <-begun
-		r.until("six in hand: three for lookups, and three for pictures to come", func() bool { return r.info(q).Active == 6 })
+		r.until("eight in hand: three for lookups, three for pictures to come, and two on their way", func() bool { return r.info(q).Active == 8 })
 		stopped := make(chan struct{})
 		go func() { stop(); close(stopped) }()
-		r.until("the waiting ones are given back", func() bool { i := r.info(q); return i.Active == 1 && i.Retry == 5 })
+		r.until("the waiting ones are given back", func() bool { i := r.info(q); return i.Active == 1 && i.Retry == 7 })
 		close(release)
 		<-stopped
 		if len(begun) != 0 {
@@ -378,11 +378,11 @@ func TestShutdown(t *testing.T) {
 			t.Errorf("%s, which was running, is %s", first, rec.State)
 		}
 		i := r.info(q)
-		if i.Active != 0 || i.Size != 7 || i.Archived != 0 {
-			t.Errorf("left behind: %+v; want 7 tasks, none active", i)
+		if i.Active != 0 || i.Size != 9 || i.Archived != 0 {
+			t.Errorf("left behind: %+v; want 9 tasks, none active", i)
 		}
 		list, err := r.inspector.ListRetryTasks(q)
-		if err != nil || len(list) != 5 {
+		if err != nil || len(list) != 7 {
 			t.Fatalf("%d given back, %v", len(list), err)
 		}
 		for _, info := range list {
@@ -391,7 +391,7 @@ func TestShutdown(t *testing.T) {
 			}
 		}
 		r.start()
-		if diff := cmp.Diff(results.Counts{results.NotFound: 8}, r.finished("names")); diff != "" {
+		if diff := cmp.Diff(results.Counts{results.NotFound: 10}, r.finished("names")); diff != "" {
 			t.Errorf("counts differ (-want +got):\n%s", diff)
 		}
 	})

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"time"
 
 	"golang.org/x/sync/semaphore"
 )
@@ -20,37 +21,60 @@ type slots struct {
 	bulk    []chan struct{}
 }
 
+// inHand is how many tasks keep n slots busy: a fourth of them are on their way
+// from or to Redis, or write what they have, while others use the slots.
+func inHand(n int) int { return n + (n+3)/4 }
+
 func newSlots(n int) *slots { return &slots{free: n} }
 
-// do runs f in a slot, which f may free before it ends. It gives up waiting
-// when ctx or leaving is over.
-func (s *slots) do(ctx, leaving context.Context, express bool, f func(free func()) error) error {
-	if err := s.acquire(ctx, leaving, express); err != nil {
-		return &again{err: err}
-	}
-	free := sync.OnceFunc(s.release)
-	defer free()
-	return f(free)
-}
-
+// acquire waits for a slot. It gives up when ctx or leaving is over.
 func (s *slots) acquire(ctx, leaving context.Context, express bool) error {
 	if leaving.Err() != nil {
 		return errLeaving
 	}
-	s.mu.Lock()
-	if s.free > 0 {
-		s.free--
-		s.mu.Unlock()
+	if turn := s.take(express); turn != nil {
+		return s.await(ctx, leaving, express, turn)
+	}
+	return nil
+}
+
+// acquireWithin gives up after d as well.
+func (s *slots) acquireWithin(ctx, leaving context.Context, d time.Duration, express bool) error {
+	if leaving.Err() != nil {
+		return errLeaving
+	}
+	turn := s.take(express)
+	if turn == nil {
 		return nil
 	}
-	turn := make(chan struct{})
-	line := &s.bulk
-	if express {
-		line = &s.express
-	}
-	*line = append(*line, turn)
-	s.mu.Unlock()
+	ctx, cancel := context.WithTimeout(ctx, d)
+	defer cancel()
+	return s.await(ctx, leaving, express, turn)
+}
 
+// take takes a slot that is free. Otherwise it stands in line, and returns
+// what is closed when the turn has come.
+func (s *slots) take(express bool) (turn chan struct{}) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.free > 0 {
+		s.free--
+		return nil
+	}
+	turn = make(chan struct{})
+	line := s.line(express)
+	*line = append(*line, turn)
+	return turn
+}
+
+func (s *slots) line(express bool) *[]chan struct{} {
+	if express {
+		return &s.express
+	}
+	return &s.bulk
+}
+
+func (s *slots) await(ctx, leaving context.Context, express bool, turn chan struct{}) error {
 	var err error
 	select {
 	case <-turn:
@@ -60,7 +84,7 @@ func (s *slots) acquire(ctx, leaving context.Context, express bool) error {
 	case <-leaving.Done():
 		err = errLeaving
 	}
-	if !s.leaveLine(line, turn) {
+	if !s.leaveLine(s.line(express), turn) {
 		// The slot was given in the same moment: the next in line gets it.
 		s.release()
 	}

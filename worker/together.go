@@ -57,13 +57,13 @@ func (c Config) lookupsAtOnce(p *Provider) int {
 // from one request, as many again.
 func (c Config) lookupsInHand(p *Provider) int {
 	n := c.lookupsAtOnce(p)
-	if c.Only != "" {
-		return n
+	if c.Only == "" {
+		if p.Together != nil {
+			n *= 2
+		}
+		n += c.PictureSlots()
 	}
-	if p.Together != nil {
-		return 2*n + c.PictureSlots()
-	}
-	return n + c.PictureSlots()
+	return inHand(n)
 }
 
 // gathering is where lookups of one provider find others to share a request

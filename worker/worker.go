@@ -84,11 +84,9 @@ type Worker struct {
 	lookup   lookupHandler
 	picture  pictureHandler
 
-	lookupSlots  map[string]*slots
-	pictureSlots *slots
-	asynqLog     asynqLog
-	pulse        pulse
-	underWay     underWay
+	asynqLog asynqLog
+	pulse    pulse
+	underWay underWay
 	// running counts the handlers; asynq gives a task back that outlasts the
 	// shutdown, but its handler still has something to clear away.
 	running sync.WaitGroup
@@ -121,7 +119,6 @@ func New(cfg Config, deps Deps) *Worker {
 	}
 	w := &Worker{
 		cfg: cfg, deps: deps, log: deps.Logger, leaving: leaving, leave: leave,
-		lookupSlots: make(map[string]*slots), pictureSlots: newSlots(cfg.PictureSlots()),
 		asynqLog: newAsynqLog(deps.Logger),
 		served:   make(map[string]bool), unknown: make(map[string]bool),
 		underWay: underWay{db: deps.DB, log: deps.Logger, shares: make(map[string]*share)},
@@ -131,9 +128,9 @@ func New(cfg Config, deps Deps) *Worker {
 		},
 		paused: make(map[string]time.Time),
 	}
-	gatherings := make(map[string]*gathering)
+	lookupSlots, gatherings := make(map[string]*slots), make(map[string]*gathering)
 	for name, p := range deps.Providers {
-		w.lookupSlots[name] = newSlots(cfg.lookupsAtOnce(p))
+		lookupSlots[name] = newSlots(cfg.lookupsAtOnce(p))
 		if p.Together != nil {
 			gatherings[name] = &gathering{
 				name: name, provider: p, hosts: w.hosts, observer: deps.Observer, log: deps.Logger, goes: w.running.Go,
@@ -152,15 +149,17 @@ func New(cfg Config, deps Deps) *Worker {
 	w.lookup = lookupHandler{
 		db: deps.DB, attempts: &w.attempts, queue: deps.Queue, namespace: deps.Namespace,
 		providers: providers, hosts: w.hosts, gatherings: gatherings, observer: deps.Observer,
+		slots: lookupSlots,
 	}
 	if cfg.Only == "" {
-		w.lookup.pictures, w.lookup.slots = &w.picture, w.pictureSlots
+		w.lookup.pictures = &w.picture
 	}
 	w.picture = pictureHandler{
 		db: deps.DB, attempts: &w.attempts, providers: providers, hosts: w.hosts, leaving: leaving, log: deps.Logger,
 		store: deps.Store, naming: deps.Naming, sidecars: deps.Sidecars, checker: deps.Checker, licences: deps.Licences, remover: deps.Remover, bound: make(map[bornBatch]kept),
 		observer: deps.Observer,
 		stored:   w.stored,
+		slots:    newSlots(cfg.PictureSlots()),
 		shelf:    newShelf(deps.Store.Probe, deps.Logger, deps.Observer),
 	}
 	w.attempts.beside, w.attempts.recall = w.picture.beside, w.picture.recall
@@ -336,15 +335,12 @@ func (w *Worker) leaveAlone(q tasks.Queue) {
 // hand at once: a lookup that goes on with its pictures keeps its task and
 // not its slot.
 func (w *Worker) handler(q tasks.Queue) (asynq.Handler, int) {
-	express := q.Lane == tasks.Express
 	if q.Kind == tasks.Lookups {
 		return typed(tasks.TypeLookup, tasks.DecodeLookup, w.log, func(ctx context.Context, p tasks.LookupPayload) error {
 			w.taken()
 			defer w.ended()
 			return w.underWay.do(ctx, p.Ref, func(ctx context.Context) error {
-				return w.lookupSlots[q.Provider].do(ctx, w.leaving, express, func(free func()) error {
-					return w.attempts.run(ctx, p.Ref, results.LookupRank, 0, w.lookup.step(p.Ref, free))
-				})
+				return w.attempts.run(ctx, p.Ref, results.LookupRank, 0, w.lookup.step(p.Ref))
 			})
 		}), w.cfg.lookupsInHand(w.deps.Providers[q.Provider])
 	}
@@ -352,11 +348,9 @@ func (w *Worker) handler(q tasks.Queue) (asynq.Handler, int) {
 		w.taken()
 		defer w.ended()
 		return w.underWay.do(ctx, p.Ref, func(ctx context.Context) error {
-			return w.pictureSlots.do(ctx, w.leaving, express, func(func()) error {
-				return w.attempts.run(ctx, p.Ref, p.Rank, p.Tries, w.picture.step(p.Ref, p.Rank))
-			})
+			return w.attempts.run(ctx, p.Ref, p.Rank, p.Tries, w.picture.step(p.Ref, p.Rank))
 		})
-	}), w.cfg.PictureSlots()
+	}), inHand(w.cfg.PictureSlots())
 }
 
 // taken notes that a handler runs.

@@ -164,6 +164,17 @@ func (e *LaterError) Error() string {
 	return fmt.Sprintf("%s %s: again in %s", e.Host, why, e.After.Round(time.Millisecond))
 }
 
+// Open reports whether [Gate.Acquire] would let the request begin at once and
+// there were nothing to give back: its host has no limits and is not held up.
+func (g *Gate) Open(a Ask) bool {
+	if a.Limits != (Limits{}) {
+		return false
+	}
+	a.Host = strings.ToLower(a.Host)
+	until, _, shutOff, _ := g.blocked(a)
+	return until.IsZero() && !shutOff
+}
+
 // Acquire waits until the request may begin, and returns a function to call
 // once when it has ended; calling it again does nothing. Its errors are
 // ctx's, a [*LaterError], or Redis's.
