@@ -291,7 +291,12 @@ func fakeServer(t *testing.T, info string) string {
 // server starts an asynq server on c for one queue.
 func server(t *testing.T, c *redisconn.Conn, handle asynq.HandlerFunc) *asynq.Server {
 	t.Helper()
-	srv := asynq.NewServerFromRedisClient(c.ForServers(time.Millisecond), asynq.Config{
+	return serverOn(t, c.ForServers(time.Millisecond), handle)
+}
+
+func serverOn(t *testing.T, rdb redis.UniversalClient, handle asynq.HandlerFunc) *asynq.Server {
+	t.Helper()
+	srv := asynq.NewServerFromRedisClient(rdb, asynq.Config{
 		Concurrency:       4,
 		Queues:            map[string]int{"q": 1},
 		TaskCheckInterval: 20 * time.Millisecond,
@@ -409,8 +414,9 @@ func TestIdleServersAskAFailingRedisSeldom(t *testing.T) {
 			c, log := open(t, config(s.URL()))
 			admin := s.Client()
 			var servers []*asynq.Server
+			shared := c.ForServers(200 * time.Millisecond) // as a worker has it
 			for range 8 {
-				servers = append(servers, server(t, c, func(context.Context, *asynq.Task) error { return nil }))
+				servers = append(servers, serverOn(t, shared, func(context.Context, *asynq.Task) error { return nil }))
 			}
 			defer func() {
 				var wg sync.WaitGroup
