@@ -76,30 +76,6 @@ func TestWhoAsksForAWait(t *testing.T) {
 	}
 }
 
-func TestFetchersShareTheConcurrency(t *testing.T) {
-	t.Parallel()
-	for _, rtt := range []time.Duration{0, 100 * time.Microsecond, 2 * time.Millisecond, time.Second} {
-		for _, concurrency := range []int{1, 2, 24, 25, 26, 50, 51, 99, 100, 101, 1000, 2 * maxConcurrency} {
-			shares := fetchers(concurrency, rtt, maxFetchers)
-			sum, least := 0, concurrency
-			for _, n := range shares {
-				sum += n
-				least = min(least, n)
-			}
-			// A share of 0 would mean one per CPU to asynq.
-			if sum != concurrency || least < 1 || len(shares) > maxFetchers {
-				t.Errorf("%d is shared as %v, %s away", concurrency, shares, rtt)
-			}
-		}
-	}
-	const rtt = 2 * time.Millisecond
-	near, far := len(fetchers(500, 100*time.Microsecond, maxFetchers)), len(fetchers(500, rtt, maxFetchers))
-	express := len(fetchers(500, rtt, maxExpressFetchers))
-	if near != 4 || far != 12 || express != 4 {
-		t.Errorf("500 tasks have %d fetchers near Redis, %d at 2 ms and %d in the express lane, want 4, 12 and 4", near, far, express)
-	}
-}
-
 func TestConfigReportsEveryProblem(t *testing.T) {
 	t.Parallel()
 	if err := DefaultConfig().Validate(); err != nil {

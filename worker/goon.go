@@ -100,15 +100,11 @@ func letGo(got []early) {
 // fetchAll fetches the pictures side by side. It reports whether it had to
 // record the answer meanwhile, since they took long.
 func (s *lookupStep) fetchAll(ctx context.Context, b results.Begun) (got []early, recorded bool, err error) {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
 	ended := make(chan struct{})
 	late := time.AfterFunc(answerWithin, func() {
 		defer close(ended)
 		recorded = true
-		if err = s.commit(ctx, results.Found, *b.Record.Lookup); err != nil {
-			cancel()
-		}
+		err = s.commit(ctx, results.Found, *b.Record.Lookup)
 	})
 	got = make([]early, len(b.Record.Lookup.Pictures))
 	// The first one, which mostly is all, runs here.

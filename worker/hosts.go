@@ -44,10 +44,9 @@ func (h *hosts) lookup(name string, p *Provider) gate.Ask {
 	}
 }
 
-// picture is the request for a picture of provider name. At the lookup's own
-// host the lookup's limits and breaker hold too: it is one host.
-func (h *hosts) picture(name string, p *Provider, rawURL string) gate.Ask {
-	host := hostOf(rawURL)
+// picture is the request for a picture of provider name at a host. At the
+// lookup's own the lookup's limits and breaker hold too: it is one host.
+func (h *hosts) picture(name string, p *Provider, host string) gate.Ask {
 	limits := gate.Limits(p.PictureLimits).Stricter(h.limits(host))
 	a := gate.Ask{Host: host, Wait: pictureWait}
 	if strings.EqualFold(host, p.Host) {

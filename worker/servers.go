@@ -6,28 +6,19 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hibiken/asynq"
 	"github.com/redis/go-redis/v9"
 	"golang.org/x/time/rate"
 
+	"github.com/picharvest/picharvest/internal/redisconn"
 	"github.com/picharvest/picharvest/tasks"
 )
 
 const (
-	// An asynq server takes one task per round trip, whatever its
-	// concurrency: several on one queue, here called fetchers, share it. They
-	// are as many as it takes to fill the concurrency with tasks of
-	// shortTask, and near Redis some more, for the trip is not what takes
-	// long there. Each has a connection of its own for asynq's
-	// cancellations, which bounds them: the express lane, which never has many
-	// names, leaves some of its share to the bulk lane.
-	shortTask          = 20 * time.Millisecond
-	namesPerFetcher    = 25
-	nearFetchers       = 4
-	maxFetchers        = 12
-	maxExpressFetchers = 4
 	// forwardEvery is how often due retries are put back into the queue.
 	forwardEvery = time.Second
 	// newerDelay is how long a task of a newer version is left alone by a
@@ -36,64 +27,57 @@ const (
 	newerDelay = time.Minute
 )
 
-// startServers starts the fetchers of some queues that are served alike.
-func startServers(rdb redis.UniversalClient, queues []string, shares []int, cfg Config, h asynq.Handler, log asynqLog) ([]*asynq.Server, error) {
+// server serves some queues that are served alike.
+type server struct {
+	*asynq.Server
+	ahead *redisconn.Ahead
+}
+
+// startServer starts one with so many tasks in hand at most.
+func startServer(rdb redis.UniversalClient, queues []string, concurrency int, cfg Config, h asynq.Handler, log asynqLog) (server, error) {
 	alike := make(map[string]int, len(queues))
 	for _, queue := range queues {
 		alike[queue] = 1
 	}
-	var servers []*asynq.Server
-	for _, share := range shares {
-		s := asynq.NewServerFromRedisClient(rdb, asynq.Config{
-			Concurrency: share,
-			Queues:      alike,
-			// Not the signal's context: that would fail every running task.
-			BaseContext:              context.Background,
-			TaskCheckInterval:        cfg.PollInterval,
-			DelayedTaskCheckInterval: forwardEvery,
-			// 0 would be a default of asynq's.
-			ShutdownTimeout: max(cfg.ShutdownTimeout, time.Nanosecond),
-			RetryDelayFunc:  retryDelay,
-			IsFailure:       isFailure,
-			Logger:          log,
-			LogLevel:        asynq.WarnLevel,
-		})
-		if err := s.Start(h); err != nil {
-			return servers, fmt.Errorf("serve queues %s: %w", strings.Join(queues, ", "), err)
-		}
-		servers = append(servers, s)
+	var running atomic.Int64
+	ahead := redisconn.TakeAhead(rdb, func() int { return concurrency - int(running.Load()) })
+	s := asynq.NewServerFromRedisClient(ahead, asynq.Config{
+		Concurrency: concurrency,
+		Queues:      alike,
+		// Not the signal's context: that would fail every running task.
+		BaseContext:              context.Background,
+		TaskCheckInterval:        cfg.PollInterval,
+		DelayedTaskCheckInterval: forwardEvery,
+		// 0 would be a default of asynq's.
+		ShutdownTimeout: max(cfg.ShutdownTimeout, time.Nanosecond),
+		RetryDelayFunc:  retryDelay,
+		IsFailure:       isFailure,
+		Logger:          log,
+		LogLevel:        asynq.WarnLevel,
+	})
+	err := s.Start(asynq.HandlerFunc(func(ctx context.Context, t *asynq.Task) error {
+		running.Add(1)
+		defer running.Add(-1)
+		return h.ProcessTask(ctx, t)
+	}))
+	if err != nil {
+		return server{}, fmt.Errorf("serve queues %s: %w", strings.Join(queues, ", "), err)
 	}
-	return servers, nil
+	return server{Server: s, ahead: ahead}, nil
 }
 
-// fetchers returns the concurrency of each fetcher of a queue that is rtt
-// away, most at most; the shares add up to the queue's.
-func fetchers(concurrency int, rtt time.Duration, most int) []int {
-	near := min(nearFetchers, (concurrency+namesPerFetcher-1)/namesPerFetcher)
-	far := min(most, concurrency, int(time.Duration(concurrency)*rtt/shortTask))
-	n := max(near, far)
-	shares := make([]int, n)
-	for i := range shares {
-		shares[i] = (concurrency + i) / n
-	}
-	return shares
-}
-
-// roundTrip is the least time that a command takes, 0 where that is unknown.
-func roundTrip(ctx context.Context, rdb redis.UniversalClient) time.Duration {
-	ctx, cancel := context.WithTimeout(ctx, time.Second)
-	defer cancel()
-	least := time.Duration(0)
-	for i := range 3 {
-		began := time.Now()
-		if err := rdb.Ping(ctx).Err(); err != nil {
-			return 0
+// shutdown ends a server that was stopped. What it took and did not begin goes
+// back at once.
+func (s server) shutdown(log *slog.Logger) {
+	var back sync.WaitGroup
+	back.Go(func() {
+		// The client bounds this while Redis is away.
+		if err := s.ahead.GiveBack(context.Background()); err != nil {
+			log.Warn("tasks that this worker took and did not begin come back in a while", "error", err)
 		}
-		if took := time.Since(began); i == 0 || took < least {
-			least = took
-		}
-	}
-	return least
+	})
+	s.Shutdown()
+	back.Wait()
 }
 
 // typed makes an asynq handler of one that takes a decoded payload.

@@ -130,8 +130,10 @@ func (c crowd) enter(ctx context.Context, alone bool) (leave func(), err error) 
 	if alone {
 		n = everybody
 	}
-	if err := c.sem.Acquire(ctx, n); err != nil {
-		return nil, err
+	if !c.sem.TryAcquire(n) {
+		if err := c.sem.Acquire(ctx, n); err != nil {
+			return nil, err
+		}
 	}
 	return func() { c.sem.Release(n) }, nil
 }

@@ -34,7 +34,7 @@ func (h *hosts) visit(ctx, leaving context.Context, name string, p *Provider, ra
 	if err := v.permit(ctx, rawURL); err != nil {
 		return v, err
 	}
-	ask := h.picture(name, p, rawURL)
+	ask := h.picture(name, p, v.host)
 	ask.Express = express
 	return v, v.enter(ctx, ask)
 }
@@ -71,7 +71,7 @@ func (v *visit) redirect(ctx context.Context, rawURL string) error {
 		return err
 	}
 	// It stood in line already: sent away, it would ask the first host again.
-	ask := v.hosts.picture(v.name, v.provider, rawURL)
+	ask := v.hosts.picture(v.name, v.provider, next)
 	ask.Express, ask.Crowd = true, 0
 	return v.enter(ctx, ask)
 }
@@ -89,7 +89,7 @@ func (v *visit) permit(ctx context.Context, rawURL string) error {
 func (v *visit) robots(ctx context.Context, robotsURL string) (*fetch.Response, func(), error) {
 	trip := &visit{hosts: v.hosts, provider: v.provider, name: v.name, leaving: v.leaving, host: v.host}
 	if v.done == nil { // else the place that it has serves: the host may have no other
-		ask := v.hosts.picture(v.name, v.provider, robotsURL)
+		ask := v.hosts.picture(v.name, v.provider, hostOf(robotsURL))
 		ask.Express = true
 		if err := trip.enter(ctx, ask); err != nil {
 			return nil, nil, err

@@ -96,9 +96,8 @@ type Worker struct {
 	leave   context.CancelFunc
 
 	mu      sync.Mutex
-	servers []*asynq.Server
+	servers []server
 	served  map[string]bool // queues
-	rtt     time.Duration   // to Redis
 	unknown map[string]bool
 
 	// paused is until when Run has paused which queues.
@@ -192,7 +191,6 @@ func (w *Worker) Run(ctx context.Context, first ...string) error {
 	beside.Go(func() { w.picture.shelf.tend(ctx) })
 	defer beside.Wait()
 	defer context.AfterFunc(ctx, func() { w.pulse.draining.Store(true) })()
-	w.rtt = roundTrip(ctx, w.deps.Redis)
 	var queues []tasks.Queue
 	for _, provider := range first {
 		for _, lane := range []tasks.Lane{tasks.Express, tasks.Bulk} {
@@ -302,20 +300,11 @@ func (w *Worker) serve(queues []tasks.Queue) error {
 	}
 	for q, names := range shards {
 		handler, concurrency := w.handler(q)
-		most := maxFetchers
-		if q.Lane == tasks.Express {
-			most = maxExpressFetchers
-		}
-		shares := fetchers(concurrency, w.rtt, most)
-		if q.Kind == tasks.Pictures && w.cfg.Only == "" {
-			// Most pictures are fetched in their lookup's run.
-			shares = []int{concurrency}
-		}
-		servers, err := startServers(w.deps.Redis, names, shares, w.cfg, handler, w.asynqLog)
-		w.servers = append(w.servers, servers...)
+		s, err := startServer(w.deps.Redis, names, concurrency, w.cfg, handler, w.asynqLog)
 		if err != nil {
 			return err
 		}
+		w.servers = append(w.servers, s)
 	}
 	return nil
 }
@@ -374,9 +363,9 @@ func (w *Worker) shutdown() {
 	w.servers = nil
 	clear(w.served)
 	w.mu.Unlock()
-	each(all, (*asynq.Server).Stop)
+	each(all, func(s server) { s.Stop() })
 	w.leave()
-	each(all, (*asynq.Server).Shutdown)
+	each(all, func(s server) { s.shutdown(w.log) })
 	w.running.Wait()
 
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
@@ -386,7 +375,7 @@ func (w *Worker) shutdown() {
 	}
 }
 
-func each(servers []*asynq.Server, do func(*asynq.Server)) {
+func each(servers []server, do func(server)) {
 	var wg sync.WaitGroup
 	for _, s := range servers {
 		wg.Go(func() { do(s) })

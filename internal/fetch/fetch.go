@@ -19,6 +19,7 @@ import (
 // keeps connections for reuse; make one per purpose and share it.
 type Client struct {
 	cfg        Config
+	userAgent  []string
 	transports map[trust]*http.Transport
 	insecure   map[string]bool // origins
 	gunzips    gunzipPool
@@ -63,7 +64,7 @@ func New(cfg Config) (*Client, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	c := &Client{cfg: cfg, insecure: map[string]bool{}, hint: proxyHint(cfg)}
+	c := &Client{cfg: cfg, userAgent: []string{cfg.UserAgent}, insecure: map[string]bool{}, hint: proxyHint(cfg)}
 	for _, host := range cfg.InsecureHosts {
 		c.insecure[httpsOrigin(host)] = true
 	}
@@ -131,12 +132,15 @@ func (c *Client) Do(ctx context.Context, r Request) (*Response, error) {
 	}
 }
 
+// identity asks for a body as it is, which nobody has to inflate.
+var identity = []string{"identity"}
+
 // get makes one hop.
 func (c *Client) get(x *exchange, u *url.URL, r Request, credentialOrigin string) (*http.Response, error) {
 	header := make(http.Header, len(r.Header)+len(r.Credentials)+2)
-	header.Set("Accept-Encoding", "identity")
+	header["Accept-Encoding"] = identity
 	copyHeader(header, r.Header)
-	header.Set("User-Agent", c.cfg.UserAgent)
+	header["User-Agent"] = c.userAgent
 
 	var t trust
 	if credentialOrigin != "" && netguard.Origin(u) == credentialOrigin {

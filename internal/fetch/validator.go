@@ -18,6 +18,9 @@ func Validator(h http.Header) string {
 		return tag
 	}
 	date := h.Get("Last-Modified")
+	if date == "" {
+		return ""
+	}
 	if _, err := http.ParseTime(date); err != nil || len(date) > maxValidator {
 		return ""
 	}

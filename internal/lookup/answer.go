@@ -527,6 +527,9 @@ func (d *Definition) sourcePage(root answers, name string) string {
 }
 
 func isWebPage(s string) bool {
+	if s == "" {
+		return false
+	}
 	u, err := url.Parse(s)
 	return err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Host != "" && u.User == nil
 }

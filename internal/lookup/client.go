@@ -230,18 +230,19 @@ func (d *Definition) requestFor(qs []Query, secrets SecretFunc) (fetch.Request, 
 // requestTo builds a request for u. The definition's headers go along where u
 // is of the lookup's origin.
 func (d *Definition) requestTo(u string, secrets SecretFunc) (fetch.Request, []string, error) {
+	origin := d.Origin()
 	req := fetch.Request{
 		URL:         u,
 		Header:      http.Header{"Accept": {"application/json"}},
 		Credentials: http.Header{},
 		// Set whatever the headers hold: the client certificate goes by it too.
-		CredentialOrigin: d.Origin(),
+		CredentialOrigin: origin,
 	}
 	used, err := d.fill(req.Header, req.Credentials, secrets)
 	if err != nil {
 		return fetch.Request{}, nil, failure.Newf(failure.ReasonCredentials, failure.Hold, "ask %s: %w", d.Name, err)
 	}
-	if to, err := url.Parse(u); err == nil && to.Scheme+"://"+strings.ToLower(to.Host) != d.Origin() {
+	if to, err := url.Parse(u); err == nil && to.Scheme+"://"+strings.ToLower(to.Host) != origin {
 		req.Header = http.Header{"Accept": {"application/json"}}
 	}
 	return req, used, nil

@@ -5,9 +5,11 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/hibiken/asynq"
@@ -60,7 +62,8 @@ func TestGatheredTasks(t *testing.T) {
 	}
 }
 
-// contents is all that lies in a server but when it came there.
+// contents is all that lies in a server but when it came there, and asynq's
+// words about its servers.
 func contents(t *testing.T, rdb *redis.Client) map[string]any {
 	t.Helper()
 	ctx := t.Context()
@@ -70,18 +73,38 @@ func contents(t *testing.T, rdb *redis.Client) map[string]any {
 		t.Fatal(err)
 	}
 	for _, key := range keys {
+		if strings.HasPrefix(key, "asynq:servers") || strings.HasPrefix(key, "asynq:workers") {
+			continue
+		}
 		kind, err := rdb.Type(ctx, key).Result()
 		if err != nil {
 			t.Fatal(err)
 		}
 		switch kind {
+		case "string":
+			v, err := rdb.Get(ctx, key).Result()
+			if err != nil {
+				t.Fatal(err)
+			}
+			all[key] = fmt.Sprint(v, ", for ever: ", rdb.TTL(ctx, key).Val() < 0)
+		case "zset":
+			ends, err := rdb.ZRangeWithScores(ctx, key, 0, -1).Result()
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, z := range ends {
+				if d := time.Until(time.Unix(int64(z.Score), 0)); d < 10*time.Second || d > time.Minute {
+					t.Errorf("%v of %s ends in %s", z.Member, key, d)
+				}
+			}
+			all[key] = len(ends)
 		case "hash":
 			fields, err := rdb.HGetAll(ctx, key).Result()
 			if err != nil {
 				t.Fatal(err)
 			}
-			if len(fields["pending_since"]) != len("1700000000000000000") {
-				t.Errorf("%s is pending since %q", key, fields["pending_since"])
+			if since := fields["pending_since"]; (fields["state"] == "pending") != (len(since) == len("1700000000000000000")) {
+				t.Errorf("%s is %s, pending since %q", key, fields["state"], since)
 			}
 			delete(fields, "pending_since")
 			all[key] = fields

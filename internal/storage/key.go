@@ -260,6 +260,9 @@ func isDevice(name string) bool {
 // coarser than each of them, so that texts which differ after fold differ
 // everywhere.
 func fold(s string) string {
+	if isPlainASCII(s) {
+		return strings.ToLower(s) // which is what the rest comes to
+	}
 	for {
 		t := strings.Map(func(r rune) rune {
 			if isIgnorable(r) {
@@ -273,6 +276,15 @@ func fold(s string) string {
 		}
 		s = t
 	}
+}
+
+func isPlainASCII(s string) bool {
+	for i := range len(s) {
+		if s[i] < ' ' || s[i] > '~' {
+			return false
+		}
+	}
+	return true
 }
 
 // titled returns folded with a capital at the beginning of each word, and the
