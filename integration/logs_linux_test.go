@@ -96,13 +96,19 @@ func TestDataFolderOnAFullDisk(t *testing.T) {
 	dir := smallDisk(t, "3m")
 	m.set("HARVEST_DATA="+filepath.Join(dir, "data"), "HARVEST_STORAGE_URL="+t.TempDir())
 	m.write("names.txt", "Brus Lee\nJack Chen\n")
-	m.write("more.txt", "Han Meimei\n")
+	// More than what the last page of Redis's file has room for.
+	header, row := "name", "Han Meimei"
+	for i := range 40 {
+		header += fmt.Sprint(",note", i)
+		row += "," + strings.Repeat("n", 100)
+	}
+	m.write("more.csv", header+"\n"+row+"\n")
 	m.ok("harvest", "run", "--file", "names.txt", "--quiet")
 	room := fillDisk(t, dir)
 	if e := m.ok("harvest", "status"); !strings.Contains(e.stdout, "2 done") || !strings.Contains(e.stderr, "disk of the data folder is full") {
 		t.Error(e)
 	}
-	e := m.run("harvest", "run", "--file", "more.txt")
+	e := m.run("harvest", "run", "--file", "more.csv")
 	if e.code != 3 || !strings.Contains(e.stderr, "redis cannot write to its disk: make room") {
 		t.Errorf("want exit code 3 and what to do: %v", e)
 	}
@@ -110,7 +116,7 @@ func TestDataFolderOnAFullDisk(t *testing.T) {
 		t.Errorf("%d lines, want at most 15: %v", n, e)
 	}
 	room()
-	m.ok("harvest", "run", "--file", "more.txt", "--quiet")
+	m.ok("harvest", "run", "--file", "more.csv", "--quiet")
 	if s := m.status("more"); s.States["done"] != 1 {
 		t.Errorf("with room again: got %v, want 1 done", s.States)
 	}

@@ -201,12 +201,12 @@ func (s *pictureStep) download(ctx context.Context, b results.Begun) (p results.
 	rest, refused := s.candidates(b)
 	for i, candidate := range rest {
 		p, next, err := s.candidate(ctx, b, i, candidate)
-		s.hosts.heed(ctx, next, err)
-		err = s.hosts.judgePicture(ctx, b.Provider, s.providers.must(b), next, err, b.Tries == 0)
 		if err == nil {
 			p.Candidate = refused + i
 			return p, next, nil
 		}
+		s.hosts.heed(ctx, next, err)
+		err = s.hosts.judgePicture(ctx, b.Provider, s.providers.must(b), next, err, b.Tries == 0)
 		e, ok := errors.AsType[*failure.Error](err)
 		if !ok || e.Kind != failure.Final {
 			s.given = refused + i
@@ -300,6 +300,7 @@ func (s *pictureStep) fetch(ctx context.Context, b results.Begun, rawURL string,
 		return results.Picture{}, err
 	}
 	if unchanged {
+		s.served(ctx, b)
 		// The limits may have changed.
 		was := k.picture
 		return *was, s.checker.Takes(picture.Kind(was.Kind), was.Width, was.Height, was.Bytes)
@@ -322,6 +323,7 @@ func (s *pictureStep) keep(ctx context.Context, b results.Begun, body io.Reader,
 	if err != nil {
 		return results.Picture{}, err
 	}
+	s.served(ctx, b)
 	s.leave() // others may ask while it is written
 	p := results.Picture{
 		Kind: string(info.Kind), Bytes: info.Bytes, Width: info.Width, Height: info.Height,
@@ -341,6 +343,14 @@ func (s *pictureStep) keep(ctx context.Context, b results.Begun, body io.Reader,
 	}
 	s.release = release
 	return p, nil
+}
+
+// served tells that the host has answered well, before what it sent is written:
+// its failures are told at once, and would otherwise look like many in a row.
+func (s *pictureStep) served(ctx context.Context, b results.Begun) {
+	s.hosts.heed(ctx, s.visit.host, nil)
+	// An answer is never held against anybody.
+	_ = s.hosts.judgePicture(ctx, b.Provider, s.providers.must(b), s.visit.host, nil, b.Tries == 0)
 }
 
 // plainKey is the key that a picture has by itself.

@@ -72,6 +72,9 @@ func (g *Gate) Report(ctx context.Context, a Ask, reason failure.Reason, blamele
 	if how == "ok" && !g.knows(b) {
 		return 0, nil
 	}
+	if how != "ok" {
+		g.expect(b)
+	}
 	version := ""
 	if how == "refused" {
 		version = a.version()
@@ -104,6 +107,16 @@ func (g *Gate) knows(b breakerKey) bool {
 	defer g.mu.Unlock()
 	_, ok := g.breakers[b]
 	return ok
+}
+
+// expect notes that b is to be told of a failure. Whoever was answered well from
+// now on tells so too, or failures that were not in a row would look like one.
+func (g *Gate) expect(b breakerKey) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if _, ok := g.breakers[b]; !ok {
+		g.breakers[b] = shut{state: stateClosed, fails: 1}
+	}
 }
 
 // Reset lets an open breaker try at once.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -14,7 +15,7 @@ import (
 // Ahead is a client for one of asynq's servers, which asks for one task in a
 // round trip, whatever its concurrency: it takes as many in that trip as the
 // server has room for, and answers the next questions by itself. What the
-// server does not ask for any more, [Ahead.GiveBack] puts back.
+// server does not ask for goes back after a while, or by [Ahead.GiveBack].
 type Ahead struct {
 	redis.UniversalClient
 	room func() int
@@ -22,6 +23,7 @@ type Ahead struct {
 	mu     sync.Mutex // held while tasks are taken, so that others wait for them
 	ready  map[string][]takenTask
 	count  int // of all queues
+	tidy   *time.Timer
 	closed bool
 }
 
@@ -34,9 +36,10 @@ type takenTask struct {
 const (
 	// aheadMost bounds the tasks of one trip.
 	aheadMost = 64
-	// aheadFor is how long a task may wait for the server to ask for it. Its
-	// lease lasts for 30 s, and is prolonged once it runs.
-	aheadFor = 10 * time.Second
+	// aheadFor is how long a task may wait for the server to ask for it, which
+	// has less room than it told when tasks began in that moment. Nobody
+	// prolongs its lease of 30 s, and other workers have room, perhaps.
+	aheadFor = 2 * time.Second
 )
 
 // TakeAhead returns rdb for a server that has room for so many more tasks.
@@ -97,14 +100,9 @@ func (a *Ahead) next(ctx context.Context, keys []string, args []any) (string, er
 	}
 	queue := keys[0]
 	if tasks := a.ready[queue]; len(tasks) > 0 {
-		if time.Since(tasks[0].at) < aheadFor {
-			a.ready[queue] = tasks[1:]
-			a.count--
-			return tasks[0].message, nil
-		}
-		if err := a.giveBack(ctx); err != nil {
-			return "", err
-		}
+		a.ready[queue] = tasks[1:]
+		a.count--
+		return tasks[0].message, nil
 	}
 	n := 1
 	if a.count == 0 { // what another queue has ready has the room
@@ -119,7 +117,26 @@ func (a *Ahead) next(ctx context.Context, keys []string, args []any) (string, er
 		a.ready[queue] = append(a.ready[queue], takenTask{id: taken[i], message: taken[i+1], at: now})
 		a.count++
 	}
+	if a.count > 0 && a.tidy == nil {
+		a.tidy = time.AfterFunc(aheadFor, a.giveBackOld)
+	}
 	return taken[1], nil
+}
+
+// giveBackOld gives back what nobody has asked for in its time, and looks again
+// later while there is any.
+func (a *Ahead) giveBackOld() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.tidy = nil
+	if a.closed || a.count == 0 {
+		return
+	}
+	// What fails is tried again, and would come back by itself in the end.
+	_ = a.giveBack(context.Background(), aheadFor)
+	if a.count > 0 {
+		a.tidy = time.AfterFunc(aheadFor/4, a.giveBackOld)
+	}
 }
 
 // GiveBack puts what is ready back into its queues, in front, and has the
@@ -128,7 +145,10 @@ func (a *Ahead) GiveBack(ctx context.Context) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.closed = true
-	return a.giveBack(ctx)
+	if a.tidy != nil {
+		a.tidy.Stop()
+	}
+	return a.giveBack(ctx, 0)
 }
 
 // giveBackScript puts tasks back that nobody began.
@@ -150,24 +170,29 @@ end
 return n
 `)
 
-// giveBack does so with what is ready. a is locked.
-func (a *Ahead) giveBack(ctx context.Context) error {
+// giveBack does so with what has been ready for so long. a is locked.
+func (a *Ahead) giveBack(ctx context.Context, age time.Duration) error {
 	var errs []error
+	now := time.Now()
 	for pending, tasks := range a.ready {
-		if len(tasks) == 0 {
+		old := 0 // the oldest are in front
+		for old < len(tasks) && now.Sub(tasks[old].at) >= age {
+			old++
+		}
+		if old == 0 {
 			continue
 		}
 		queue := strings.TrimSuffix(pending, "pending")
-		args := []any{queue + "t:", time.Now().UnixNano()}
-		for i := len(tasks) - 1; i >= 0; i-- {
-			args = append(args, tasks[i].id)
+		args := []any{queue + "t:", now.UnixNano()}
+		for _, t := range slices.Backward(tasks[:old]) {
+			args = append(args, t.id)
 		}
 		if err := giveBackScript.Run(ctx, a.UniversalClient, []string{pending, queue + "active", queue + "lease"}, args...).Err(); err != nil {
-			errs = append(errs, fmt.Errorf("give %d tasks of %s back: %w", len(tasks), queue, err))
+			errs = append(errs, fmt.Errorf("give %d tasks of %s back: %w", old, queue, err))
 			continue
 		}
-		a.count -= len(tasks)
-		delete(a.ready, pending)
+		a.count -= old
+		a.ready[pending] = tasks[old:]
 	}
 	return errors.Join(errs...)
 }

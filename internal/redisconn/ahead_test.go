@@ -140,6 +140,30 @@ func TestTasksThatDidNotBeginGoBack(t *testing.T) {
 	}
 }
 
+// TestTasksThatNobodyAsksForGoBack: a server that had less room than it told
+// keeps nothing that others could do.
+func TestTasksThatNobodyAsksForGoBack(t *testing.T) {
+	t.Parallel()
+	s := redistest.Start(t)
+	c, _ := open(t, config(s.URL()))
+	enqueue(t, c.Pipelined, 5)
+	ids := s.Client().LRange(t.Context(), "asynq:{q}:pending", 0, -1).Val()
+	ahead := redisconn.TakeAhead(c.Pipelined, func() int { return 4 })
+	began := time.Now()
+	if _, err := dequeue(ahead); err != nil {
+		t.Fatal(err)
+	}
+	waitFor(t, "the others are in the queue again", func() bool {
+		return slices.Equal(s.Client().LRange(t.Context(), "asynq:{q}:pending", 0, -1).Val(), ids[:4])
+	})
+	if took := time.Since(began); took > 10*time.Second {
+		t.Errorf("that took %s, want 10 s at most", took)
+	}
+	if _, err := dequeue(ahead); err != nil {
+		t.Errorf("take one again: %v", err)
+	}
+}
+
 // asynqRequeue puts a task back as another process does whose worker is gone.
 func asynqRequeue(rdb *redis.Client, id string) error {
 	return rdb.Eval(context.Background(), `

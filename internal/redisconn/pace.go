@@ -12,7 +12,7 @@ const (
 	paceFor = time.Second
 	// paceEach is the space between two attempts of a process. Each costs up
 	// to three commands, since go-redis opens a new connection for it.
-	paceEach = 40 * time.Millisecond
+	paceEach = 50 * time.Millisecond
 	// paceMost bounds the wait of one attempt, so that many that wait do not
 	// go on waiting when the server is well again.
 	paceMost = time.Second
