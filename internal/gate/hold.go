@@ -28,6 +28,7 @@ func (g *Gate) Hold(ctx context.Context, host string, d time.Duration) error {
 		return fmt.Errorf("hold requests to %s back: %w", host, err)
 	}
 	g.note(host, Limits{})
+	g.remember(host, func(k *known) { k.limited = time.Now() })
 	if err := listHoldScript.Run(ctx, g.rdb, []string{g.keys.holds()}, host, reply[1]).Err(); err != nil {
 		return fmt.Errorf("hold requests to %s back: %w", host, err)
 	}
@@ -47,6 +48,7 @@ func (g *Gate) Slow(ctx context.Context, host string) error {
 	g.setHold(host, fromNow(micros(reply[0]), micros(reply[1])))
 	g.setSlow(host)
 	g.note(host, Limits{})
+	g.remember(host, func(k *known) { k.limited = time.Now() })
 	if err := listHoldScript.Run(ctx, g.rdb, []string{g.keys.holds()}, host, reply[1]).Err(); err != nil {
 		return fmt.Errorf("slow requests to %s down: %w", host, err)
 	}
