@@ -70,12 +70,19 @@ func (s *lookupStep) wait(ctx, leaving context.Context, b results.Begun) (func()
 	if err := slots.acquire(ctx, leaving, s.ref.Lane == tasks.Express); err != nil {
 		return nil, err
 	}
+	free := sync.OnceFunc(slots.release)
+	entered := false
+	defer func() {
+		if !entered {
+			free() // after a panic too
+		}
+	}()
 	end, err := s.enter(ctx, leaving, b)
 	if err != nil {
-		slots.release()
 		return nil, err
 	}
-	return sync.OnceFunc(func() { end(); slots.release() }), nil
+	entered = true
+	return func() { end(); free() }, nil
 }
 
 // enter waits for the host's turn.

@@ -151,13 +151,19 @@ func (s *pictureStep) wait(ctx, leaving context.Context, b results.Begun) (func(
 // taken. The returned function gives both back.
 func (s *pictureStep) visitFirst(ctx, leaving context.Context, b results.Begun) (func(), error) {
 	s.free = sync.OnceFunc(s.slots.release)
+	entered := false
+	defer func() {
+		if !entered {
+			s.free() // after a panic too
+		}
+	}()
 	rest, _ := s.candidates(b)
 	s.enter(ctx, leaving, b, rest[0])
-	if _, ok := errors.AsType[*failure.Error](s.refused); ok || s.refused == nil {
-		return s.leave, nil // another candidate may do
+	if _, ok := errors.AsType[*failure.Error](s.refused); s.refused != nil && !ok {
+		return nil, s.refused
 	}
-	s.leave()
-	return nil, s.refused
+	entered = true // where it was refused another candidate may do
+	return s.leave, nil
 }
 
 // leave gives back the slot and the place at the host.

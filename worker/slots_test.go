@@ -9,6 +9,9 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/picharvest/picharvest/internal/results"
+	"github.com/picharvest/picharvest/tasks"
 )
 
 // inSlot runs f in a slot.
@@ -168,6 +171,26 @@ func TestNoSlotIsLost(t *testing.T) {
 	}
 	if m := most.Load(); m > n {
 		t.Errorf("%d ran at once, want at most %d", m, n)
+	}
+}
+
+// A slot is given back though the wait for its host panicked.
+func TestAPanicGivesTheSlotBack(t *testing.T) {
+	t.Parallel()
+	s := newSlots(1)
+	ref := tasks.Ref{Name: "Ada"}
+	for kind, step := range map[string]step{
+		"lookup":  (&lookupHandler{slots: map[string]*slots{"people": s}}).step(ref),
+		"picture": (&pictureHandler{slots: s}).step(ref, 1),
+	} {
+		panicked := false
+		func() {
+			defer func() { panicked = recover() != nil }()
+			_, _ = step.wait(t.Context(), t.Context(), results.Begun{Provider: "people"})
+		}()
+		if !panicked || s.free != 1 {
+			t.Errorf("%s: panicked %v, %d slots are free, want 1", kind, panicked, s.free)
+		}
 	}
 }
 
